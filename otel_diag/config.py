@@ -1,0 +1,66 @@
+"""Every setting and its default, in one place.
+
+Order of precedence: command line, environment (``OTEL_DIAG_*``; ``DATABASE_URL`` as an alias of ``OTEL_DIAG_STORE``),
+the TOML file named by ``OTEL_DIAG_CONFIG`` (default ``otel-diag.toml`` in the working directory), the defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+MIB = 1024 * 1024
+
+
+def data_directory() -> Path:
+    """Where the embedded store lives by default: ``$XDG_DATA_HOME/otel-diag``, else ``~/.local/share/otel-diag``."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "otel-diag"
+
+
+def default_store() -> str:
+    return f"duckdb:///{data_directory() / 'otel-diag.duckdb'}"
+
+
+class Settings(BaseSettings):
+    """One instance is made at start-up and passed down; nothing else reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_DIAG_", frozen=True, extra="ignore", populate_by_name=True)
+
+    store: str = Field(
+        default_factory=default_store,
+        validation_alias=AliasChoices("OTEL_DIAG_STORE", "DATABASE_URL", "store"),
+        description="Store URL as SQLAlchemy writes it: duckdb:////path/file.duckdb or postgresql://user@host/db.",
+    )
+    host: str = Field("127.0.0.1", description="Address all three ports bind to.")
+    grpc_port: int = Field(4317, ge=0, le=65535, description="OTLP over gRPC; 0 takes any free port.")
+    http_port: int = Field(4318, ge=0, le=65535, description="OTLP over HTTP; 0 takes any free port.")
+    port: int = Field(4319, ge=0, le=65535, description="REST, MCP and pages; 0 takes any free port.")
+
+    max_request_bytes: int = Field(64 * MIB, gt=0, description="Largest OTLP request, on the wire and decompressed.")
+    max_queued_bytes: int = Field(
+        256 * MIB, gt=0, description="Requests waiting for their commit; past it, clients are told to retry."
+    )
+    commit_interval_ms: float = Field(20.0, ge=0, description="Longest wait for other requests to share a commit.")
+    commit_spans: int = Field(20_000, gt=0, description="Spans that trigger a commit at once.")
+
+    quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")
+    fold_traces: int = Field(500, gt=0, description="Traces summarised in one transaction.")
+
+    query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")
+    query_seconds: float = Field(10.0, gt=0, description="A query running longer is cancelled.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("OTEL_DIAG_CONFIG", "otel-diag.toml")))
+        return init_settings, env_settings, toml

@@ -1,0 +1,614 @@
+"""The words of this project as types: spans, traces, and the answers given about them. No I/O.
+
+Units: ``*_unix_nano`` are nanoseconds since the Unix epoch (exact integers), ``*_ms`` are milliseconds
+(float), ids are lower-case hex text, ``confidence`` and ``similarity_score`` lie in 0..1.
+
+Two families live here. What the engine works on (:class:`Span` and friends) are slotted, frozen
+dataclasses: cheap, hashable by identity of content. What people and agents receive (``*Report``,
+``*Answer``, ...) are frozen pydantic models, so REST, MCP and the CLI describe and serialise one definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+ENGINE_VERSION: Final = "1"
+"""Part of the key of a stored diagnosis: raise it when judgement changes, and old verdicts are recomputed."""
+
+DEFAULT_TENANT: Final = "default"
+UNKNOWN_SERVICE: Final = "unknown_service"
+
+NANOS_PER_MS: Final = 1_000_000
+
+Attributes = Mapping[str, Any]
+"""Decoded attributes: str, int, float, bool, None, list, dict; bytes appear as ``{"$bytes": base64}``."""
+
+
+class Status(StrEnum):
+    """Status of a span or an execution (spec/1): ``timeout`` is a failure whose text or code says deadline."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    RUNNING = "running"
+
+    @property
+    def is_failure(self) -> bool:
+        return self in (Status.FAILED, Status.TIMEOUT)
+
+
+class RootCauseType(StrEnum):
+    """Most specific first: the order is the precedence table of spec/2."""
+
+    PRE_EXECUTION_FAILURE = "PRE_EXECUTION_FAILURE"
+    CONFIGURATION_ERROR = "CONFIGURATION_ERROR"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    RATE_LIMITED = "RATE_LIMITED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    RETRY_STORM = "RETRY_STORM"
+    CONNECTION_FAILURE = "CONNECTION_FAILURE"
+    NETWORK_TIMEOUT = "NETWORK_TIMEOUT"
+    SERVICE_TIMEOUT = "SERVICE_TIMEOUT"
+    COLD_START = "COLD_START"
+    QUEUE_DELAY = "QUEUE_DELAY"
+    MODAL_EXECUTION_FAILURE = "MODAL_EXECUTION_FAILURE"
+    DEPENDENCY_FAILURE = "DEPENDENCY_FAILURE"
+    SERVICE_ERROR = "SERVICE_ERROR"
+    PERFORMANCE_DEGRADATION = "PERFORMANCE_DEGRADATION"
+    MISSING_SERVICE = "MISSING_SERVICE"
+    INCOMPLETE_TRACE = "INCOMPLETE_TRACE"
+    UNKNOWN = "UNKNOWN"
+
+
+# --------------------------------------------------------------------------------------------------
+# What the receiver hands to a store: one Arrow table per batch.
+
+_UTC_MICROS = pa.timestamp("us", tz="UTC")
+
+SPAN_SCHEMA: Final = pa.schema(
+    [
+        pa.field("tenant", pa.string(), nullable=False),
+        pa.field("trace_id", pa.string(), nullable=False),
+        pa.field("span_id", pa.string(), nullable=False),
+        pa.field("parent_span_id", pa.string()),
+        pa.field("service", pa.string(), nullable=False),
+        pa.field("operation", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error_type", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("started_at", _UTC_MICROS),
+        pa.field("completed_at", _UTC_MICROS),
+        pa.field("duration_ms", pa.float64()),
+        pa.field("start_unix_nano", pa.int64(), nullable=False),
+        pa.field("end_unix_nano", pa.int64(), nullable=False),
+        pa.field("execution_id", pa.int64()),
+        pa.field("attempt", pa.int32()),
+        pa.field("job_id", pa.string()),
+        pa.field("model_id", pa.string()),
+        pa.field("region", pa.string()),
+        pa.field("service_version", pa.string()),
+        pa.field("scope_name", pa.string()),
+        pa.field("scope_version", pa.string()),
+        pa.field("attributes", pa.string(), nullable=False),
+        pa.field("resource_attributes", pa.string(), nullable=False),
+        pa.field("events", pa.string()),
+        pa.field("links", pa.string()),
+        pa.field("status_code", pa.int32(), nullable=False),
+        pa.field("status_message", pa.string()),
+        pa.field("trace_state", pa.string()),
+        pa.field("flags", pa.int64(), nullable=False),
+        pa.field("otlp_rest", pa.string()),
+        pa.field("model_provider", pa.string()),
+        pa.field("operation_type", pa.string()),
+        pa.field("conversation_id", pa.string()),
+        pa.field("input_tokens", pa.int64()),
+        pa.field("output_tokens", pa.int64()),
+        pa.field("cache_creation_input_tokens", pa.int64()),
+        pa.field("cache_read_input_tokens", pa.int64()),
+        pa.field("cost_usd", pa.float64()),
+        pa.field("ttft_ms", pa.float64()),
+        pa.field("queue_time_ms", pa.float64()),
+        pa.field("inference_time_ms", pa.float64()),
+        pa.field("content_hash", pa.int64(), nullable=False),
+    ]
+)
+"""Columns of a decoded batch, in table order; the store adds ``ingested_at`` when it commits.
+
+- ``parent_span_id``, and every text that OTLP leaves empty (``trace_state``, ``status_message``, ``scope_*``),
+  is null where the wire had none.
+- ``kind``: unspecified, internal, server, client, producer, consumer, or the decimal of an unknown enum value.
+- ``start_unix_nano`` / ``end_unix_nano``: the wire's unsigned 64 bits, two's complement (a value past 2^63 is
+  negative), so nothing overflows. ``started_at`` / ``completed_at`` are null outside 1971..2261, ``duration_ms``
+  is null when the end lies before the start or either is out of range.
+- ``attributes``, ``resource_attributes``: a JSON object; ``events``, ``links``: a JSON array or null. Lossless,
+  see :mod:`otel_diag.decode.attributes`. ``otlp_rest``: a JSON object of the rest (scope attributes, dropped
+  counts, schema URLs, entity references), null when all of it is empty.
+- ``content_hash``: 64 bits over everything above but the tenant.
+"""
+
+
+# --------------------------------------------------------------------------------------------------
+# What the engine works on.
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A span event. ``attributes`` of an ``exception`` event carry exception.type / .message / .stacktrace."""
+
+    name: str
+    unix_nano: int
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A span link: this span is causally related to one in this or another trace."""
+
+    trace_id: str
+    span_id: str
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stored (or announced) span, as the analysis sees it.
+
+    ``end_unix_nano`` is None while it runs (announced, never finished). It may lie before the start: stored as
+    received, and then ``duration_ms`` is None.
+    """
+
+    trace_id: str
+    span_id: str
+    service: str
+    operation: str
+    start_unix_nano: int
+    end_unix_nano: int | None
+    parent_span_id: str | None = None
+    kind: str = "internal"
+    status: Status = Status.COMPLETED
+    error_type: str | None = None
+    error_message: str | None = None
+    execution_id: int | None = None
+    attempt: int | None = None
+    job_id: str | None = None
+    model_id: str | None = None
+    region: str | None = None
+    service_version: str | None = None
+    scope_name: str | None = None
+    attributes: Attributes = field(default_factory=dict)
+    resource: Attributes = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    links: tuple[Link, ...] = ()
+    content_hash: int = 0
+    ingested_at: datetime | None = None
+
+    @property
+    def element(self) -> str:
+        """``service.operation``: the unit in which traces are compared."""
+        return f"{self.service}.{self.operation}"
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from start to end; None while running or when the end lies before the start."""
+        if self.end_unix_nano is None or self.end_unix_nano < self.start_unix_nano:
+            return None
+        return (self.end_unix_nano - self.start_unix_nano) / NANOS_PER_MS
+
+    @property
+    def started_at(self) -> datetime:
+        return datetime.fromtimestamp(self.start_unix_nano / 1e9, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An execution as its runner recorded it, possibly without any span (spec/2, POST /api/v1/executions)."""
+
+    execution_id: int
+    status: Status
+    started_at: datetime
+    completed_at: datetime | None = None
+    job_id: str | None = None
+    model_id: str | None = None
+    region: str | None = None
+    error_message: str | None = None
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The spans of one unit of diagnosis: an execution, or a whole trace when no execution is known.
+
+    ``spans`` is in arrival order and may hold orphans, cycles, duplicates and several roots;
+    ``declared`` is what the runner said about the execution, if anything; with it, ``spans`` may be empty.
+    """
+
+    spans: tuple[Span, ...]
+    execution_id: int | None = None
+    trace_id: str | None = None
+    declared: Declared | None = None
+
+
+# --------------------------------------------------------------------------------------------------
+# What people and agents receive.
+
+
+class Answer(BaseModel):
+    """Base of everything that leaves the system: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NextStep(Answer):
+    """A call that can be made as it stands."""
+
+    tool: str
+    arguments: dict[str, Any]
+    why: str
+
+
+class Hop(Answer):
+    """One service-to-service call."""
+
+    caller: str
+    callee: str
+
+
+class RootCause(Answer):
+    root_cause_type: RootCauseType
+    affected_service: str
+    affected_operation: str
+    hop: Hop | None = None
+    confidence: float = Field(ge=0, le=1)
+    evidence: str
+    evidence_spans: list[str] = []
+    recommendation: str
+
+
+class ReportFinding(Answer):
+    """One thing noticed. ``anomaly`` says what, with the figures; ``duration_ms`` / ``gap_after_ms`` where they apply."""
+
+    service: str
+    operation: str
+    anomaly: str
+    duration_ms: float | None = None
+    gap_after_ms: float | None = None
+    span_ids: list[str] = []
+
+
+class SimilarCase(Answer):
+    similar_execution_id: int | None
+    trace_id: str
+    similarity_score: float
+    status: Status
+    total_duration_ms: float | None
+    failure_point: str | None = None
+
+
+class DataQuality(Answer):
+    """What is wrong with the data itself, and what was not examined. Empty lists and zeros mean: nothing."""
+
+    spans: int = 0
+    spans_examined: int = 0
+    orphans: list[str] = []
+    roots: int = 0
+    missing_root: bool = False
+    cycles_broken: list[str] = []
+    duplicate_span_ids: list[str] = []
+    end_before_start: list[str] = []
+    out_of_range_times: list[str] = []
+    running_spans: list[str] = []
+    still_arriving: bool = False
+    max_skew_ms: float = 0.0
+    skew_bound_ms: float = 0.0
+    baseline_executions: int = 0
+    thresholds: Literal["baseline", "constants"] = "constants"
+    notes: list[str] = []
+
+
+AnalysisType = Literal["full", "root_cause", "similar", "gaps"]
+VerdictName = Literal["root_cause", "healthy", "inconclusive"]
+
+
+class Report(Answer):
+    """The answer of ``trace/diagnose`` and ``diagnose_execution``."""
+
+    execution_id: int | None
+    trace_id: str | None
+    analysis_type: AnalysisType = "full"
+    verdict: VerdictName
+    status: Status
+    computed_at: datetime
+    root_cause: RootCause | None
+    findings: list[ReportFinding] = []
+    recommendations: list[str] = []
+    similar_cases: list[SimilarCase] = []
+    timing_breakdown: dict[str, float | Literal["missing"]] = {}
+    data_quality: DataQuality = DataQuality()
+    next_steps: list[NextStep] = []
+
+
+class TimelineEntry(Answer):
+    """``start_ms`` / ``end_ms`` count from the first start of the trace, raw clocks; ``end_ms`` None: still running."""
+
+    service: str
+    operation: str
+    start_ms: float
+    end_ms: float | None
+    duration_ms: float | None
+    status: Status
+    error_message: str | None
+    depth: int
+    critical: bool
+    span_id: str
+    gap_after_ms: float | None = None
+    is_anomaly: bool = False
+    anomaly_reason: str | None = None
+
+
+class Timeline(Answer):
+    execution_id: int | None
+    trace_id: str | None
+    total_spans: int
+    timeline: list[TimelineEntry]
+
+
+class TraceSummary(Answer):
+    execution_id: int | None
+    trace_id: str | None
+    total_spans: int
+    failed_spans: int
+    timeout_spans: int
+    total_duration_ms: float | None
+    max_span_duration_ms: float | None
+    services_involved: list[str]
+    first_error: str | None
+
+
+class SpanBrief(Answer):
+    """A span as it is shown inside a list of executions."""
+
+    service: str
+    operation: str
+    status: Status
+    duration_ms: float | None
+    error_message: str | None = None
+    span_id: str = ""
+
+
+class ExecutionAnalysis(Answer):
+    execution_id: int | None
+    trace_id: str | None
+    region: str | None
+    model: str | None
+    status: Status
+    duration_ms: float | None
+    span_count: int
+    spans: list[SpanBrief]
+    root_cause_type: RootCauseType | None = None
+
+
+class JobAnalysis(Answer):
+    """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not."""
+
+    job_id: str | None
+    total_executions: int
+    failed_executions: int
+    analysis: list[ExecutionAnalysis]
+    pattern: str
+    root_cause: RootCause | None = None
+    next_steps: list[NextStep] = []
+
+
+class ExecutionBrief(Answer):
+    execution_id: int | None
+    trace_id: str | None
+    job_id: str | None
+    model_id: str | None
+    region: str | None
+    status: Status
+    duration_ms: float | None
+    span_count: int
+    started_at: datetime | None = None
+    error_message: str | None = None
+    root_cause_type: RootCauseType | None = None
+    similarity_score: float | None = None
+
+
+class Divergence(Answer):
+    """The first place, in causal order, where two traces differ."""
+
+    kind: Literal["missing", "extra", "status", "duration", "none"]
+    element: str
+    detail: str
+    span_id: str | None = None
+
+
+class Comparison(Answer):
+    """The answer of ``compare_with_successful``."""
+
+    failed_execution: ExecutionBrief
+    similar_successful: list[ExecutionBrief]
+    differences: list[str]
+    first_divergence: Divergence | None
+    next_steps: list[NextStep] = []
+
+
+class Failure(Answer):
+    id: int | str
+    job_id: str | None
+    region: str | None
+    model_id: str | None
+    status: Status
+    error_message: str | None
+    root_cause_type: RootCauseType | None
+    started_at: datetime | None = None
+    duration_ms: float | None = None
+    trace_id: str | None = None
+
+
+class FailurePattern(Answer):
+    """What several failures share. ``count`` of ``total`` failures in the window match."""
+
+    pattern: str
+    count: int
+    total: int
+    example_ids: list[int | str]
+
+
+class RecentFailures(Answer):
+    total_failures: int
+    since: datetime
+    failures: list[Failure]
+    patterns: list[FailurePattern]
+    next_steps: list[NextStep] = []
+
+
+class PerformanceWindow(Answer):
+    since: datetime
+    until: datetime
+    total_executions: int
+    successful: int
+    failed: int
+    success_rate: float | None
+    avg_duration_sec: float | None
+    p50_duration_sec: float | None
+    p95_duration_sec: float | None
+    p99_duration_sec: float | None
+
+
+class Performance(PerformanceWindow):
+    """The answer of ``analyze_performance``: this window, and the one before it of the same length."""
+
+    measured: Literal["executions", "operation"]
+    filters: dict[str, str]
+    previous_window: PerformanceWindow
+    next_steps: list[NextStep] = []
+
+
+GapKind = Literal["send", "queue", "return", "idle"]
+
+
+class Gap(Answer):
+    """Time in which a parent waits and nothing below it runs. ``skew_bound_ms``: the figure may be off by this much."""
+
+    after_span: str | None
+    before_span: str | None
+    parent_span: str | None = None
+    gap_ms: float
+    kind: GapKind
+    skew_bound_ms: float
+    caller: str | None = None
+    callee: str | None = None
+    detail: str = ""
+    is_anomaly: bool = False
+
+
+class MissingHop(Answer):
+    """A hop that peers have and this execution has not. ``reason`` tells the three cases of spec/2 apart."""
+
+    service: str
+    operation: str
+    caller: str | None
+    reason: Literal["never_called", "not_exported", "still_arriving"]
+    share_of_peers: float | None
+    detail: str
+
+
+class GapReport(Answer):
+    """The answer of ``find_trace_gaps``."""
+
+    trace_id: str | None
+    execution_id: int | None
+    total_spans: int
+    spans: list[TimelineEntry]
+    gaps: list[Gap]
+    missing: list[MissingHop]
+    orphans: list[str]
+    data_quality: DataQuality = DataQuality()
+    next_steps: list[NextStep] = []
+
+
+class Understood(Answer):
+    """How a question was read: the intent, the filters and the time window that was used."""
+
+    intent: str
+    filters: dict[str, Any]
+    window: dict[str, str] | None
+
+
+class QueryAnswer(Answer):
+    """The answer of ``trace/query`` and ``query_traces``."""
+
+    query: str
+    understood: Understood | None
+    message: str
+    results: list[dict[str, Any]]
+    total_results: int
+    sql_or_call: str | None
+    suggestions: list[str] = []
+    next_steps: list[NextStep] = []
+
+
+class TraceDiff(Answer):
+    """Two traces side by side: what only one has, what changed status or duration."""
+
+    left: ExecutionBrief
+    right: ExecutionBrief
+    similarity_score: float
+    differences: list[str]
+    first_divergence: Divergence | None
+
+
+class SearchPage(Answer):
+    total: int
+    executions: list[ExecutionBrief]
+    next_offset: int | None
+
+
+class OperationInfo(Answer):
+    """One operation over a window: counts, and durations in milliseconds (percentiles within 2.2 %)."""
+
+    service: str
+    operation: str
+    sample_count: int
+    failed_count: int
+    avg_duration_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+class ServiceInfo(Answer):
+    service: str
+    operations: int
+    span_count: int
+    failed_count: int
+
+
+class ServiceEdge(Answer):
+    caller: str
+    callee: str
+    calls: int
+
+
+class ServiceMap(Answer):
+    """Edges learned from summarised traces; ``traces`` of ``total_traces`` in the window were read."""
+
+    services: list[str]
+    edges: list[ServiceEdge]
+    traces: int
+    total_traces: int
+
+
+class SqlResult(Answer):
+    columns: list[str]
+    rows: list[list[Any]]
+    row_count: int
+    row_count_is_partial: bool

@@ -1,0 +1,194 @@
+"""The tables, once, as SQLAlchemy Core describes them: what queries are written against.
+
+The DDL that creates them is each backend's own (``store/sql/<backend>/NNNN_*.sql``: types, indexes and partitions
+differ); a test compares the two. JSON columns hold JSON text exactly as written (``json``, not ``jsonb``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+_Time = TIMESTAMP(timezone=True)
+
+trace_spans = Table(
+    "trace_spans",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("parent_span_id", Text),
+    Column("service", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("started_at", _Time),
+    Column("completed_at", _Time),
+    Column("duration_ms", Double),
+    Column("start_unix_nano", BigInteger, nullable=False),
+    Column("end_unix_nano", BigInteger, nullable=False),
+    Column("execution_id", BigInteger),
+    Column("attempt", Integer),
+    Column("job_id", Text),
+    Column("model_id", Text),
+    Column("region", Text),
+    Column("service_version", Text),
+    Column("scope_name", Text),
+    Column("scope_version", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("resource_attributes", JSON, nullable=False),
+    Column("events", JSON),
+    Column("links", JSON),
+    Column("status_code", Integer, nullable=False),
+    Column("status_message", Text),
+    Column("trace_state", Text),
+    Column("flags", BigInteger, nullable=False),
+    Column("otlp_rest", JSON),
+    Column("model_provider", Text),
+    Column("operation_type", Text),
+    Column("conversation_id", Text),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cache_creation_input_tokens", BigInteger),
+    Column("cache_read_input_tokens", BigInteger),
+    Column("cost_usd", Double),
+    Column("ttft_ms", Double),
+    Column("queue_time_ms", Double),
+    Column("inference_time_ms", Double),
+    Column("content_hash", BigInteger, nullable=False),
+    Column("ingested_at", _Time, nullable=False),
+)
+"""One row per stored span: the columns of ``model.SPAN_SCHEMA`` and ``ingested_at``."""
+
+trace_arrivals = Table(
+    "trace_arrivals",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("ingested_at", _Time, nullable=False),
+    Column("span_count", BigInteger, nullable=False),
+    Column("min_start_unix_nano", BigInteger, nullable=False),
+    Column("max_start_unix_nano", BigInteger, nullable=False),
+)
+"""Which traces have spans that are not summarised yet: one row per trace and commit, written with the spans,
+deleted by the worker in the transaction that stores the summary. No key: appended, read, deleted."""
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("execution_id", BigInteger, primary_key=True),
+    Column("job_id", Text),
+    Column("model_id", Text),
+    Column("region", Text),
+    Column("status", Text, nullable=False),
+    Column("started_at", _Time, nullable=False),
+    Column("completed_at", _Time),
+    Column("error_message", Text),
+    Column("trace_id", Text),
+    Column("declared_at", _Time, nullable=False),
+)
+"""Executions as their runner recorded them, whether or not a span ever came."""
+
+trace_summaries = Table(
+    "trace_summaries",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("unit_id", Text, primary_key=True),
+    Column("trace_id", Text),
+    Column("execution_id", BigInteger),
+    Column("attempt", Integer),
+    Column("job_id", Text),
+    Column("model_id", Text),
+    Column("region", Text),
+    Column("service_version", Text),
+    Column("root_service", Text, nullable=False),
+    Column("root_operation", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("failure_point", Text),
+    Column("started_at", _Time),
+    Column("completed_at", _Time),
+    Column("duration_ms", Double),
+    Column("min_start_unix_nano", BigInteger, nullable=False),
+    Column("max_start_unix_nano", BigInteger, nullable=False),
+    Column("span_count", BigInteger, nullable=False),
+    Column("failed_spans", BigInteger, nullable=False),
+    Column("timeout_spans", BigInteger, nullable=False),
+    Column("max_span_duration_ms", Double),
+    Column("services", JSON, nullable=False),
+    Column("elements", JSON, nullable=False),
+    Column("hops", JSON, nullable=False),
+    Column("critical_path", JSON, nullable=False),
+    Column("signature", BigInteger, nullable=False),
+    Column("verdict", Text),
+    Column("root_cause_type", Text),
+    Column("affected_service", Text),
+    Column("affected_operation", Text),
+    Column("confidence", Double),
+    Column("complete", Boolean, nullable=False),
+    Column("content_key", BigInteger, nullable=False),
+    Column("folded_until", _Time, nullable=False),
+    Column("folded_at", _Time, nullable=False),
+)
+"""One row per unit of diagnosis: an execution within a trace, a whole trace without executions, or an execution
+known without any span (``trace_id`` null). ``unit_id``: ``<trace_id>``, ``<trace_id>/<execution_id>`` or
+``/<execution_id>``. ``elements``: the pre-order ``service.operation`` sequence (bounded); ``hops``: its distinct
+[caller element, callee element] pairs; ``signature``: 64 bits over the elements; ``content_key``: 64 bits over the
+content of its spans and its declaration; ``folded_until``: the newest ``ingested_at`` it has seen."""
+
+operation_rollups = Table(
+    "operation_rollups",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("bucket_start", _Time, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("status", Text, primary_key=True),
+    Column("measure", Text, primary_key=True),
+    Column("latency_bucket", Integer, primary_key=True),
+    Column("sample_count", BigInteger, nullable=False),
+    Column("sum_ms", Double, nullable=False),
+)
+"""Mergeable latency sketch per hour: how many spans fell into each exponential bucket, and their sum.
+
+``measure``: ``duration`` or ``self`` (self time). ``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms,
+so any percentile is within 2.2 %; it is -1000 for zero. ``model_id`` and ``region`` are '' when unknown, and inherited from the
+execution where the span itself does not carry them. Rows are added up by key: see ``base.Accumulate``."""
+
+diagnoses = Table(
+    "diagnoses",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("unit_id", Text, primary_key=True),
+    Column("engine_version", Text, primary_key=True),
+    Column("content_key", BigInteger, primary_key=True),
+    Column("computed_at", _Time, nullable=False),
+    Column("report", JSON, nullable=False),
+)
+"""One diagnosis per content and engine version (spec/2): every way in returns this one."""
+
+schema_migrations = Table(
+    "schema_migrations",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("applied_at", _Time, nullable=False),
+)
