@@ -273,7 +273,7 @@ class RootCause(Answer):
 
 
 class ReportFinding(Answer):
-    """One thing noticed. ``anomaly`` says what, with the figures; ``duration_ms`` / ``gap_after_ms`` where they apply."""
+    """One thing noticed: ``anomaly`` says what, with the figures."""
 
     service: str
     operation: str

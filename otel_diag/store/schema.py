@@ -170,8 +170,8 @@ operation_rollups = Table(
 """Mergeable latency sketch per hour: how many spans fell into each exponential bucket, and their sum.
 
 ``measure``: ``duration`` or ``self`` (self time). ``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms,
-so any percentile is within 2.2 %; it is -1000 for zero. ``model_id`` and ``region`` are '' when unknown, and inherited from the
-execution where the span itself does not carry them. Rows are added up by key: see ``base.Accumulate``."""
+so any percentile is within 2.2 %; it is -1000 for zero. ``model_id`` and ``region`` are '' when unknown, and inherited
+from the execution where the span itself does not carry them. Rows are added up by key: see ``base.Accumulate``."""
 
 diagnoses = Table(
     "diagnoses",
