@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     commit_spans: int = Field(20_000, gt=0, description="Spans that trigger a commit at once.")
 
     quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")
+    settle_seconds: float = Field(
+        10.0, ge=0, description="Until its newest span is this old, a trace counts as still arriving."
+    )
     fold_traces: int = Field(500, gt=0, description="Traces summarised in one transaction.")
 
     query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")

@@ -28,6 +28,8 @@ class Capabilities:
     """What this backend can do beyond the interface. Default: nothing."""
 
     name: str
+    writable: bool = True
+    """False when it was opened read-only."""
     concurrent_processes: bool = False
     """Several processes may open it at once."""
 

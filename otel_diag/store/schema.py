@@ -136,11 +136,8 @@ trace_summaries = Table(
     Column("hops", JSON, nullable=False),
     Column("critical_path", JSON, nullable=False),
     Column("signature", BigInteger, nullable=False),
-    Column("verdict", Text),
-    Column("root_cause_type", Text),
-    Column("affected_service", Text),
-    Column("affected_operation", Text),
-    Column("confidence", Double),
+    Column("latest", Boolean, nullable=False),
+    Column("suspect", Boolean, nullable=False),
     Column("complete", Boolean, nullable=False),
     Column("content_key", BigInteger, nullable=False),
     Column("folded_until", _Time, nullable=False),
@@ -149,8 +146,9 @@ trace_summaries = Table(
 """One row per unit of diagnosis: an execution within a trace, a whole trace without executions, or an execution
 known without any span (``trace_id`` null). ``unit_id``: ``<trace_id>``, ``<trace_id>/<execution_id>`` or
 ``/<execution_id>``. ``elements``: the pre-order ``service.operation`` sequence (bounded); ``hops``: its distinct
-[caller element, callee element] pairs; ``signature``: 64 bits over the elements; ``content_key``: 64 bits over the
-content of its spans and its declaration; ``folded_until``: the newest ``ingested_at`` it has seen."""
+[caller element, callee element] pairs; ``signature``: 64 bits over the elements; ``latest``: no newer
+attempt of the execution is known; ``suspect``: failed, or slow for its kind, so worth a diagnosis; ``content_key``:
+64 bits over the content of its spans and its declaration; ``folded_until``: the newest ``ingested_at`` it has seen."""
 
 operation_rollups = Table(
     "operation_rollups",
@@ -169,7 +167,8 @@ operation_rollups = Table(
 )
 """Mergeable latency sketch per hour: how many spans fell into each exponential bucket, and their sum.
 
-``measure``: ``duration`` or ``self`` (self time). ``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms,
+``measure``: ``duration`` or ``self`` (self time) of an operation, or ``execution``: wall time of the executions whose
+root it is. ``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms,
 so any percentile is within 2.2 %; it is -1000 for zero. ``model_id`` and ``region`` are '' when unknown, and inherited
 from the execution where the span itself does not carry them. Rows are added up by key: see ``base.Accumulate``."""
 
@@ -181,6 +180,11 @@ diagnoses = Table(
     Column("engine_version", Text, primary_key=True),
     Column("content_key", BigInteger, primary_key=True),
     Column("computed_at", _Time, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("root_cause_type", Text),
+    Column("affected_service", Text),
+    Column("affected_operation", Text),
+    Column("confidence", Double),
     Column("report", JSON, nullable=False),
 )
 """One diagnosis per content and engine version (spec/2): every way in returns this one."""

@@ -1,0 +1,42 @@
+# Everything runs from a virtual environment that these targets make themselves: Python 3.11+, git and make suffice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check lint types bench clean
+
+help:  ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup: $(STAMP)  ## Make the virtual environment with both packages and the development tools.
+
+$(STAMP): pyproject.toml instrumentation/pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otel-diag needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --editable ./instrumentation --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## Start the server, run the example pipeline with every fault, print each diagnosis.
+	$(BIN)/otel-diag demo
+
+test: $(STAMP)  ## Run all tests, PostgreSQL included (the tests start their own server).
+	$(BIN)/python -m pytest
+
+check: lint types test  ## What CI runs: lint, types, tests (the tests check the documentation too).
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## Measure query latency with a million spans stored, decode and append throughput.
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/query.py
+
+clean:  ## Remove the virtual environment and all caches.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,431 @@
+"""Reads what the analysis works on: one tenant's traces, peers and baselines. The only place that scopes a tenant.
+
+Between the store (Arrow rows) and the analysis (model types); used by the worker and the query service.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Select, Table, and_, func, or_, select
+
+from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
+from otel_diag.analyse.summary import rollup_rows
+from otel_diag.analyse.tree import split_executions
+from otel_diag.decode.rows import table_to_spans
+from otel_diag.errors import NotFound
+from otel_diag.model import Declared, RootCauseType, Span, Status, Trace
+from otel_diag.store.base import Store
+from otel_diag.store.schema import executions, operation_rollups, trace_arrivals, trace_spans, trace_summaries
+
+Row = dict[str, Any]
+
+PEER_LIMIT = 100
+"""Peers read for one diagnosis: enough for shares and medians, few enough to parse in milliseconds."""
+
+MIN_PEERS = 20
+"""Below this many samples of the same model, samples of any model are taken (spec/2: at least 20)."""
+
+BASELINE_BEFORE = timedelta(days=7)
+BASELINE_AFTER = timedelta(days=1)
+"""Executions this long around the one in question are comparable; older ones ran on other code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where a trace's spans lie in start time, so that reading them touches few pages."""
+
+    first: int
+    last: int
+
+    def union(self, other: Bounds) -> Bounds:
+        return Bounds(min(self.first, other.first), max(self.last, other.last))
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One execution (or trace) with what the store knows about it.
+
+    ``trace_ids``: every trace of the execution, newest first; ``trace`` holds the newest. ``newest_ingested`` is None
+    without spans. ``summary``: its stored row, None when it was not summarised yet.
+    """
+
+    trace: Trace
+    trace_ids: tuple[str, ...]
+    newest_ingested: datetime | None
+    summary: Row | None
+
+    @property
+    def unit_id(self) -> str:
+        return unit_id(self.trace)
+
+
+def unit_id(trace: Trace) -> str:
+    """The key of a summary: ``<trace_id>``, ``<trace_id>/<execution_id>`` or ``/<execution_id>``."""
+    if trace.execution_id is None:
+        return trace.trace_id or ""
+    return f"{trace.trace_id or ''}/{trace.execution_id}"
+
+
+class Reader:
+    """Reads for one tenant. Thread-safe, as the store is."""
+
+    def __init__(self, store: Store, tenant: str) -> None:
+        self.store = store
+        self.tenant = tenant
+
+    def select(self, table: Table, *columns: Any) -> Select[Any]:
+        """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them."""
+        chosen = columns or tuple(table.c)
+        return select(*chosen).select_from(table).where(table.c.tenant == self.tenant)
+
+    def rows(self, statement: Select[Any]) -> list[Row]:
+        return self.store.select(statement).to_pylist()  # type: ignore[no-any-return]
+
+    # ---------------------------------------------------------------------------------- traces
+
+    def execution(self, execution_id: int) -> Unit:
+        """The newest attempt of an execution. Raises NotFound, naming the nearest execution ids."""
+        summaries = trace_summaries.c
+        columns = (summaries.trace_id, summaries.min_start_unix_nano, summaries.max_start_unix_nano)
+        known = self.select(trace_summaries, *columns).where(
+            summaries.execution_id == execution_id, summaries.trace_id.is_not(None)
+        )
+        declared = self.declared([execution_id], []).get(execution_id)
+        bounds = {row["trace_id"]: _bounds(row) for row in self.rows(known)}
+        for trace_id, found in self._unfolded(execution_id).items():
+            bounds[trace_id] = bounds[trace_id].union(found) if trace_id in bounds else found
+        if declared is not None and declared.trace_id is not None and declared.trace_id not in bounds:
+            bounds |= self.trace_bounds([declared.trace_id])
+        if not bounds and declared is None:
+            raise self._unknown_execution(execution_id)
+        trace_ids = tuple(sorted(bounds, key=lambda trace_id: bounds[trace_id].first, reverse=True))
+        return self.attempt(execution_id, trace_ids[0] if trace_ids else None, trace_ids)
+
+    def attempt(self, execution_id: int, trace_id: str | None, trace_ids: tuple[str, ...] = ()) -> Unit:
+        """One attempt of an execution: its part of this trace, or, without a trace, what its runner recorded.
+
+        Raises NotFound when the trace has no spans and nothing was recorded.
+        """
+        spans = self.spans(self.trace_bounds([trace_id])).get(trace_id, ()) if trace_id is not None else ()
+        declared = self.declared([execution_id], []).get(execution_id)
+        if trace_id is None or not spans:
+            if declared is None:
+                raise self._unknown_execution(execution_id)
+            trace = Trace((), execution_id=execution_id, declared=declared)
+        else:
+            trace = _unit_of(spans, trace_id, execution_id, declared)
+        return Unit(trace, trace_ids, _newest(spans), self._summary(trace))
+
+    def trace(self, trace_id: str) -> Unit:
+        """A whole trace; one that belongs to a single execution is that execution's. Raises NotFound."""
+        trace_id = trace_id.lower()
+        bounds = self.trace_bounds([trace_id])
+        spans = self.spans(bounds).get(trace_id, ())
+        if not spans:
+            raise self._unknown_trace(trace_id)
+        units = split_executions(spans, trace_id)
+        execution_ids = [unit.execution_id for unit in units if unit.execution_id is not None]
+        declared = self.declared(execution_ids, [trace_id])
+        linked = next((found for found in declared.values() if found.trace_id == trace_id), None)
+        if len(units) == 1:
+            execution_id = units[0].execution_id if linked is None else linked.execution_id
+            said = declared.get(execution_id) if execution_id is not None else None
+            unit = Trace(spans, execution_id=execution_id, trace_id=trace_id, declared=said)
+        else:
+            unit = Trace(spans, trace_id=trace_id)
+        return Unit(unit, (trace_id,), _newest(spans), self._summary(unit))
+
+    def _summary(self, trace: Trace) -> Row | None:
+        rows = self.rows(self.select(trace_summaries).where(trace_summaries.c.unit_id == unit_id(trace)))
+        return rows[0] if rows else None
+
+    def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
+        """All spans of these traces, in start order, in one read. Traces without spans are absent."""
+        table = self.span_rows(bounds)
+        traces: dict[str, list[Span]] = {}
+        for span in table_to_spans(table):
+            traces.setdefault(span.trace_id, []).append(span)
+        return {trace_id: tuple(spans) for trace_id, spans in traces.items()}
+
+    def span_rows(self, bounds: Mapping[str, Bounds]) -> Any:
+        """The stored rows (Arrow) of these traces, in start order."""
+        first = min((bound.first for bound in bounds.values()), default=0)
+        last = max((bound.last for bound in bounds.values()), default=0)
+        spans = trace_spans.c
+        return self.store.select(
+            self.select(trace_spans)
+            .where(spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last))
+            .order_by(spans.start_unix_nano, spans.span_id)
+        )
+
+    def trace_bounds(self, trace_ids: Collection[str]) -> dict[str, Bounds]:
+        """Bounds of the traces that are known, from their summaries and from what was not summarised yet."""
+        found: dict[str, Bounds] = {}
+        for table, first, last in (
+            (trace_summaries, trace_summaries.c.min_start_unix_nano, trace_summaries.c.max_start_unix_nano),
+            (trace_arrivals, trace_arrivals.c.min_start_unix_nano, trace_arrivals.c.max_start_unix_nano),
+        ):
+            statement = (
+                self.select(table, table.c.trace_id, func.min(first).label("first"), func.max(last).label("last"))
+                .where(table.c.trace_id.in_(list(trace_ids)))
+                .group_by(table.c.trace_id)
+            )
+            for row in self.rows(statement):
+                bounds = Bounds(row["first"], row["last"])
+                known = found.get(row["trace_id"])
+                found[row["trace_id"]] = known.union(bounds) if known else bounds
+        return found
+
+    def _unfolded(self, execution_id: int) -> dict[str, Bounds]:
+        """Traces of an execution among the spans that no summary has seen yet."""
+        oldest = (
+            select(func.min(trace_arrivals.c.ingested_at))
+            .where(trace_arrivals.c.tenant == self.tenant)
+            .scalar_subquery()
+        )
+        spans = trace_spans.c
+        statement = (
+            self.select(
+                trace_spans,
+                spans.trace_id,
+                func.min(spans.start_unix_nano).label("first"),
+                func.max(spans.start_unix_nano).label("last"),
+            )
+            .where(spans.execution_id == execution_id, spans.ingested_at >= oldest)
+            .group_by(spans.trace_id)
+        )
+        return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}
+
+    def declared(self, execution_ids: Collection[int], trace_ids: Collection[str]) -> dict[int, Declared]:
+        """What runners recorded about these executions, or about executions of these traces."""
+        if not execution_ids and not trace_ids:
+            return {}
+        statement = self.select(executions).where(
+            or_(executions.c.execution_id.in_(list(execution_ids)), executions.c.trace_id.in_(list(trace_ids)))
+        )
+        return {row["execution_id"]: _declared(row) for row in self.rows(statement)}
+
+    def _unknown_execution(self, execution_id: int) -> NotFound:
+        summaries = trace_summaries.c
+        nearest = self.rows(
+            self.select(trace_summaries, summaries.execution_id)
+            .where(summaries.execution_id.is_not(None))
+            .group_by(summaries.execution_id)
+            .order_by(func.abs(summaries.execution_id - execution_id))
+            .limit(5)
+        )
+        ids = tuple(str(row["execution_id"]) for row in nearest)
+        hint = (
+            f"Nearest known: {', '.join(ids)}." if ids else "No execution is stored yet: send spans or import a file."
+        )
+        return NotFound(f"execution {execution_id} is not in the store", hint=hint, nearest=ids)
+
+    def _unknown_trace(self, trace_id: str) -> NotFound:
+        summaries = trace_summaries.c
+        statement = self.select(trace_summaries, summaries.trace_id).where(summaries.trace_id.is_not(None))
+        alike = statement.where(summaries.trace_id.like(trace_id[:4].replace("%", "").replace("_", "") + "%"))
+        nearest = self.rows(alike.limit(5)) or self.rows(statement.order_by(summaries.started_at.desc()).limit(5))
+        ids = tuple(dict.fromkeys(row["trace_id"] for row in nearest))
+        hint = f"Nearest known: {', '.join(ids)}." if ids else "No trace is stored yet: send spans or import a file."
+        return NotFound(f"trace {trace_id} is not in the store", hint=hint, nearest=ids)
+
+    # ---------------------------------------------------------------------------------- baselines
+
+    def baseline(self, unit: Unit, root: tuple[str, str]) -> Baseline:
+        """What other executions look like: latency per operation, and successful peers with the same root.
+
+        The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
+        """
+        moment = _moment(unit.trace)
+        operations = {(span.service, span.operation) for span in unit.trace.spans}
+        model_id = _first(span.model_id for span in unit.trace.spans)
+        stats = self._operation_stats(operations, moment, model_id)
+        if model_id is not None:
+            thin = {key[:2] for key in _keys(operations) if stats.get(key, _NO_STATS).count < MIN_PEERS}
+            stats |= self._operation_stats(thin, moment, None)
+        own = self._own_stats(unit, operations)
+        others = {key: found.minus(own[key]) if key in own else found for key, found in stats.items()}
+        return Baseline(
+            operations={key[:2]: found for key, found in others.items() if key[2] == "duration"},
+            self_times={key[:2]: found for key, found in others.items() if key[2] == "self"},
+            peers=self.peers(unit, root),
+        )
+
+    def _operation_stats(
+        self, operations: Collection[tuple[str, str]], moment: datetime, model_id: str | None
+    ) -> dict[tuple[str, str, str], OperationStats]:
+        if not operations:
+            return {}
+        rollups = operation_rollups.c
+        statement = (
+            self.select(
+                operation_rollups,
+                rollups.service,
+                rollups.operation,
+                rollups.measure,
+                rollups.latency_bucket,
+                func.sum(rollups.sample_count).label("sample_count"),
+                func.sum(rollups.sum_ms).label("sum_ms"),
+            )
+            .where(
+                rollups.bucket_start.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER),
+                rollups.service.in_(sorted({service for service, _ in operations})),
+                rollups.operation.in_(sorted({operation for _, operation in operations})),
+                rollups.measure.in_(["duration", "self"]),
+                rollups.status == Status.COMPLETED.value,
+            )
+            .group_by(rollups.service, rollups.operation, rollups.measure, rollups.latency_bucket)
+        )
+        if model_id is not None:
+            statement = statement.where(rollups.model_id == model_id)
+        return collect_stats(self.rows(statement), ("service", "operation", "measure"))  # type: ignore[return-value]
+
+    def _own_stats(
+        self, unit: Unit, operations: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str, str], OperationStats]:
+        if unit.summary is None:
+            return {}
+        folded_until = unit.summary["folded_until"]
+        contributed = rollup_rows(unit.trace, lambda s: s.ingested_at is not None and s.ingested_at <= folded_until)
+        rows = [
+            {"service": key[1], "operation": key[2], "measure": key[6], "latency_bucket": key[7]}
+            | {"sample_count": count, "sum_ms": total}
+            for key, (count, total) in contributed.items()
+            if key[5] == Status.COMPLETED.value
+        ]
+        return collect_stats(rows, ("service", "operation", "measure"))  # type: ignore[return-value]
+
+    def peers(
+        self, unit: Unit, root: tuple[str, str], *, status: Status | None = Status.COMPLETED, limit: int = PEER_LIMIT
+    ) -> tuple[Peer, ...]:
+        """Other units like this one: same root operation or same job; same model first, newest first."""
+        summaries = trace_summaries.c
+        trace = unit.trace
+        moment = _moment(trace)
+        alike = [and_(summaries.root_service == root[0], summaries.root_operation == root[1])]
+        job_id = _first([*(span.job_id for span in trace.spans), trace.declared.job_id if trace.declared else None])
+        if job_id is not None:
+            alike.append(summaries.job_id == job_id)
+        if not trace.spans:
+            alike.append(summaries.execution_id.is_not(None))
+        statement = (
+            self.select(trace_summaries, *_peer_columns())
+            .where(
+                or_(*alike),
+                summaries.unit_id != unit.unit_id,
+                summaries.span_count > 0,
+                summaries.started_at.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER),
+            )
+            .order_by(summaries.started_at.desc())
+            .limit(limit)
+        )
+        if trace.execution_id is not None:
+            statement = statement.where(
+                or_(summaries.execution_id.is_(None), summaries.execution_id != trace.execution_id)
+            )
+        if status is not None:
+            statement = statement.where(summaries.status == status.value)
+        model_id = _first(
+            [*(span.model_id for span in trace.spans), trace.declared.model_id if trace.declared else None]
+        )
+        if model_id is None:
+            return tuple(_peer(row) for row in self.rows(statement))
+        same_model = self.rows(statement.where(summaries.model_id == model_id))
+        if len(same_model) >= MIN_PEERS:
+            return tuple(_peer(row) for row in same_model)
+        seen = {row["unit_id"] for row in same_model}
+        others = [row for row in self.rows(statement) if row["unit_id"] not in seen]
+        return tuple(_peer(row) for row in [*same_model, *others][:limit])
+
+
+_NO_STATS = OperationStats({}, 0.0)
+
+
+def collect_stats(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict[tuple[Any, ...], OperationStats]:
+    """Sketch rows (latency_bucket, sample_count, sum_ms) gathered into one OperationStats per key."""
+    buckets: dict[tuple[Any, ...], dict[int, int]] = {}
+    sums: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        key = tuple(row[name] for name in keys)
+        counts = buckets.setdefault(key, {})
+        bucket = row["latency_bucket"]
+        counts[bucket] = counts.get(bucket, 0) + int(row["sample_count"])
+        sums[key] = sums.get(key, 0.0) + float(row["sum_ms"])
+    return {key: OperationStats(counts, sums[key]) for key, counts in buckets.items()}
+
+
+def _keys(operations: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    return [(service, operation, measure) for service, operation in operations for measure in ("duration", "self")]
+
+
+def _bounds(row: Row) -> Bounds:
+    return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"])
+
+
+def _unit_of(spans: tuple[Span, ...], trace_id: str, execution_id: int, declared: Declared | None) -> Trace:
+    """The part of a trace that is this execution; the whole of it when only the runner's record links them."""
+    for unit in split_executions(spans, trace_id):
+        if unit.execution_id == execution_id:
+            return replace(unit, declared=declared)
+    return Trace(spans, execution_id=execution_id, trace_id=trace_id, declared=declared)
+
+
+def _newest(spans: Iterable[Span]) -> datetime | None:
+    return max((span.ingested_at for span in spans if span.ingested_at is not None), default=None)
+
+
+def _moment(trace: Trace) -> datetime:
+    """When it ran: the first start, else what its runner said."""
+    if trace.spans:
+        return min(trace.spans, key=lambda span: span.start_unix_nano).started_at
+    return trace.declared.started_at if trace.declared else datetime.now(UTC)
+
+
+def _first(values: Iterable[str | None]) -> str | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _declared(row: Row) -> Declared:
+    return Declared(
+        execution_id=row["execution_id"],
+        status=Status(row["status"]),
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        job_id=row["job_id"],
+        model_id=row["model_id"],
+        region=row["region"],
+        error_message=row["error_message"],
+        trace_id=row["trace_id"],
+    )
+
+
+def _peer_columns() -> list[Column[Any]]:
+    names = (
+        "unit_id execution_id trace_id status duration_ms elements hops model_id region job_id "
+        "root_cause_type error_message started_at verdict failure_point"
+    )
+    return [trace_summaries.c[name] for name in names.split()]
+
+
+def _peer(row: Row) -> Peer:
+    return Peer(
+        execution_id=row["execution_id"],
+        trace_id=row["trace_id"],
+        status=Status(row["status"]),
+        duration_ms=row["duration_ms"],
+        elements=tuple(json.loads(row["elements"])),
+        hops=tuple((caller, callee) for caller, callee in json.loads(row["hops"])),
+        model_id=row["model_id"],
+        region=row["region"],
+        job_id=row["job_id"],
+        root_cause_type=RootCauseType(row["root_cause_type"]) if row["root_cause_type"] else None,
+        error_message=row["error_message"],
+        started_at=row["started_at"],
+        verdict=row["verdict"],
+        failure_point=row["failure_point"],
+    )

@@ -1,0 +1,300 @@
+"""Folds traces into ``trace_summaries`` and ``operation_rollups``: what the tools read instead of spans.
+
+A fold reads the whole trace and replaces its summary rows, so late spans are simply folded again. Rollups are sums:
+a span adds to them once, the first time it is folded; an execution's own duration is taken back and added anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func
+
+from otel_diag.analyse.baseline import OperationStats, latency_bucket
+from otel_diag.analyse.summary import Summary, rollup_rows, summarise
+from otel_diag.analyse.tree import split_executions
+from otel_diag.model import Declared, Span, Status, Trace
+from otel_diag.reader import BASELINE_BEFORE, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
+from otel_diag.store.base import Accumulate, Change, Delete, Upsert
+from otel_diag.store.schema import executions, operation_rollups, trace_arrivals, trace_summaries
+
+SUSPECT_MS = 5_000.0
+"""Without a baseline, a completed execution longer than this is worth a diagnosis (the gap constant of spec/2)."""
+
+SUSPECT_FACTOR = 1.5
+"""With one, a completed execution longer than this many times the median of its kind is."""
+
+_ROLLUP_KEYS = ("bucket_start", "service", "operation", "model_id", "region", "status", "measure", "latency_bucket")
+_RollupKey = tuple[datetime, str, str, str, str, str, str, int]
+
+
+def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
+    """The changes that bring these traces' summaries up to date and take their arrivals off the list.
+
+    To be applied in one transaction: a Conflict then means that another worker was first, and nothing was done.
+    """
+    arrivals = _arrivals(reader, trace_ids)
+    old_rows = reader.rows(reader.select(trace_summaries).where(trace_summaries.c.trace_id.in_(list(trace_ids))))
+    spans = reader.spans(_bounds([*arrivals, *old_rows]))
+    units = [unit for trace_id, found in spans.items() for unit in split_executions(found, trace_id)]
+    changes = _replace(reader, _with_declared(reader, units, trace_ids), old_rows, now)
+    if arrivals:
+        changes.append(_delete_arrivals(reader.tenant, arrivals))
+    return changes
+
+
+def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Change]:
+    """The changes that store what a runner recorded and let it show in the execution's summary at once."""
+    row = {
+        "tenant": reader.tenant,
+        "execution_id": declared.execution_id,
+        "job_id": declared.job_id,
+        "model_id": declared.model_id,
+        "region": declared.region,
+        "status": declared.status.value,
+        "started_at": declared.started_at,
+        "completed_at": declared.completed_at,
+        "error_message": declared.error_message,
+        "trace_id": declared.trace_id,
+        "declared_at": now,
+    }
+    summaries = trace_summaries.c
+    old_rows = reader.rows(reader.select(trace_summaries).where(summaries.execution_id == declared.execution_id))
+    trace_ids = {old["trace_id"] for old in old_rows if old["trace_id"]} | ({declared.trace_id} - {None})
+    spans = reader.spans(reader.trace_bounds(trace_ids)) if trace_ids else {}
+    units = [
+        replace(unit, execution_id=declared.execution_id, declared=declared)
+        for trace_id, found in spans.items()
+        for unit in split_executions(found, trace_id)
+        if unit.execution_id == declared.execution_id or (unit.execution_id is None and trace_id == declared.trace_id)
+    ]
+    units = units or [Trace((), execution_id=declared.execution_id, declared=declared)]
+    return [Upsert(executions, [row]), *_replace(reader, units, old_rows, now)]
+
+
+def _arrivals(reader: Reader, trace_ids: Collection[str]) -> list[Row]:
+    arrivals = trace_arrivals.c
+    return reader.rows(
+        reader.select(
+            trace_arrivals,
+            arrivals.trace_id,
+            func.count().label("arrivals"),
+            func.max(arrivals.ingested_at).label("newest"),
+            func.min(arrivals.min_start_unix_nano).label("min_start_unix_nano"),
+            func.max(arrivals.max_start_unix_nano).label("max_start_unix_nano"),
+        )
+        .where(arrivals.trace_id.in_(list(trace_ids)))
+        .group_by(arrivals.trace_id)
+    )
+
+
+def _delete_arrivals(tenant: str, arrivals: Sequence[Row]) -> Delete:
+    table = trace_arrivals.c
+    return Delete(
+        delete(trace_arrivals).where(
+            table.tenant == tenant,
+            table.trace_id.in_([row["trace_id"] for row in arrivals]),
+            table.ingested_at <= max(row["newest"] for row in arrivals),
+        ),
+        expect=sum(row["arrivals"] for row in arrivals),
+    )
+
+
+def _bounds(rows: Iterable[Row]) -> dict[str, Bounds]:
+    found: dict[str, Bounds] = {}
+    for row in rows:
+        bounds = Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"])
+        known = found.get(row["trace_id"])
+        found[row["trace_id"]] = known.union(bounds) if known else bounds
+    return found
+
+
+def _with_declared(reader: Reader, units: Iterable[Trace], trace_ids: Collection[str]) -> list[Trace]:
+    """Units joined with what their runners recorded, by execution id or by trace id."""
+    units = list(units)
+    found = reader.declared([unit.execution_id for unit in units if unit.execution_id is not None], trace_ids)
+    by_trace = {declared.trace_id: declared for declared in found.values() if declared.trace_id is not None}
+    joined = []
+    for unit in units:
+        said = by_trace.get(unit.trace_id) if unit.execution_id is None else found.get(unit.execution_id)
+        joined.append(unit if said is None else replace(unit, execution_id=said.execution_id, declared=said))
+    return joined
+
+
+def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], now: datetime) -> list[Change]:
+    """Upsert the units' rows, delete the rows they supersede, and carry the difference into the rollups."""
+    old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
+    folded_until: dict[str | None, datetime] = {}
+    for row in old.values():
+        known = folded_until.get(row["trace_id"])
+        folded_until[row["trace_id"]] = row["folded_until"] if known is None else max(known, row["folded_until"])
+
+    counts: Counter[_RollupKey] = Counter()
+    sums: Counter[_RollupKey] = Counter()
+    rows: list[Row] = []
+    for unit in units:
+        rows.append(_row(reader.tenant, unit, summarise(unit), now))
+        seen = folded_until.get(unit.trace_id)
+        for key, (count, total) in rollup_rows(unit, lambda span, seen=seen: _is_new(span, seen)).items():
+            counts[key] += count
+            sums[key] += total
+    refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
+    kept = [row for row in old.values() if row["trace_id"] not in refolded]
+    rows = _mark_latest([*_mark_suspects(reader, rows), *kept])
+    for sign, contributors in ((1, rows), (-1, old.values())):
+        for row in contributors:
+            if (key := _execution_key(row)) is not None:
+                counts[key] += sign
+                sums[key] += sign * row["duration_ms"]
+
+    changed = [row for row in rows if row != old.get(row["unit_id"])]
+    stale = sorted(old.keys() - {row["unit_id"] for row in rows})
+    changes: list[Change] = [Upsert(trace_summaries, changed)] if changed else []
+    if stale:
+        mine = trace_summaries.c.tenant == reader.tenant
+        changes.append(Delete(delete(trace_summaries).where(mine, trace_summaries.c.unit_id.in_(stale))))
+    accumulated = [
+        {
+            "tenant": reader.tenant,
+            **dict(zip(_ROLLUP_KEYS, key, strict=True)),
+            "sample_count": count,
+            "sum_ms": sums[key],
+        }
+        for key, count in counts.items()
+        if count != 0
+    ]
+    if accumulated:
+        changes.append(Accumulate(operation_rollups, accumulated))
+    return changes
+
+
+def _same_executions(reader: Reader, units: Iterable[Trace]) -> list[Row]:
+    """Stored rows of these units' executions, whichever trace they are of: other attempts, runner's records."""
+    execution_ids = [unit.execution_id for unit in units if unit.execution_id is not None]
+    if not execution_ids:
+        return []
+    return reader.rows(reader.select(trace_summaries).where(trace_summaries.c.execution_id.in_(execution_ids)))
+
+
+def _mark_latest(rows: list[Row]) -> list[Row]:
+    """Of several attempts of an execution only the newest counts as its outcome."""
+    newest: dict[int, tuple[int, str]] = {}
+    for row in rows:
+        if row["execution_id"] is not None:
+            rank = (row["min_start_unix_nano"], row["unit_id"])
+            newest[row["execution_id"]] = max(rank, newest.get(row["execution_id"], rank))
+    return [
+        row | {"latest": row["execution_id"] is None or newest[row["execution_id"]][1] == row["unit_id"]}
+        for row in rows
+    ]
+
+
+def _is_new(span: Span, folded_until: datetime | None) -> bool:
+    return folded_until is None or span.ingested_at is None or span.ingested_at > folded_until
+
+
+def _row(tenant: str, unit: Trace, summary: Summary, now: datetime) -> Row:
+    newest = max((span.ingested_at for span in unit.spans if span.ingested_at is not None), default=now)
+    starts = [span.start_unix_nano for span in unit.spans] or [int(summary.started_at.timestamp() * 1e9)]
+    return {
+        "tenant": tenant,
+        "unit_id": unit_id(unit),
+        "trace_id": unit.trace_id,
+        "execution_id": unit.execution_id,
+        "attempt": summary.attempt,
+        "job_id": summary.job_id,
+        "model_id": summary.model_id,
+        "region": summary.region,
+        "service_version": summary.service_version,
+        "root_service": summary.root_service,
+        "root_operation": summary.root_operation,
+        "status": summary.status.value,
+        "error_type": summary.error_type,
+        "error_message": summary.error_message,
+        "failure_point": summary.failure_point,
+        "started_at": summary.started_at,
+        "completed_at": summary.completed_at,
+        "duration_ms": summary.duration_ms,
+        "min_start_unix_nano": min(starts),
+        "max_start_unix_nano": max(starts),
+        "span_count": summary.span_count,
+        "failed_spans": summary.failed_spans,
+        "timeout_spans": summary.timeout_spans,
+        "max_span_duration_ms": summary.max_span_duration_ms,
+        "services": _json(summary.services),
+        "elements": _json(summary.elements),
+        "hops": _json(summary.hops),
+        "critical_path": _json(summary.critical_path),
+        "signature": summary.signature,
+        "suspect": summary.status.is_failure,
+        "complete": summary.complete,
+        "content_key": summary.content_key,
+        "folded_until": newest,
+        "folded_at": now,
+    }
+
+
+def _mark_suspects(reader: Reader, rows: list[Row]) -> list[Row]:
+    """Completed executions that took long for their kind are worth a diagnosis too."""
+    completed = [row for row in rows if row["status"] == Status.COMPLETED.value and row["duration_ms"] is not None]
+    if not completed:
+        return rows
+    rollups = operation_rollups.c
+    kinds = collect_stats(
+        reader.rows(
+            reader.select(
+                operation_rollups,
+                rollups.service,
+                rollups.operation,
+                rollups.latency_bucket,
+                func.sum(rollups.sample_count).label("sample_count"),
+                func.sum(rollups.sum_ms).label("sum_ms"),
+            )
+            .where(
+                rollups.measure == "execution",
+                rollups.status == Status.COMPLETED.value,
+                rollups.service.in_(sorted({row["root_service"] for row in completed})),
+                rollups.operation.in_(sorted({row["root_operation"] for row in completed})),
+                rollups.bucket_start >= min(row["started_at"] for row in completed) - BASELINE_BEFORE,
+            )
+            .group_by(rollups.service, rollups.operation, rollups.latency_bucket)
+        ),
+        ("service", "operation"),
+    )
+    return [
+        row | {"suspect": row["suspect"] or _is_slow(row, kinds.get((row["root_service"], row["root_operation"])))}
+        for row in rows
+    ]
+
+
+def _is_slow(row: Mapping[str, Any], kind: OperationStats | None) -> bool:
+    if row["duration_ms"] is None:
+        return False
+    if kind is None or kind.count < MIN_PEERS:
+        return bool(row["duration_ms"] > SUSPECT_MS)
+    return bool(row["duration_ms"] > SUSPECT_FACTOR * kind.percentile(0.5))
+
+
+def _execution_key(row: Mapping[str, Any]) -> _RollupKey | None:
+    """Where an execution's own duration is counted: measure ``execution`` of its root operation."""
+    if row["started_at"] is None or row["duration_ms"] is None or not row["latest"]:
+        return None
+    return (
+        row["started_at"].replace(minute=0, second=0, microsecond=0),
+        row["root_service"],
+        row["root_operation"],
+        row["model_id"] or "",
+        row["region"] or "",
+        row["status"],
+        "execution",
+        latency_bucket(row["duration_ms"]),
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), default=list)

@@ -1,0 +1,140 @@
+"""The background worker: summarises traces as they fall quiet, then diagnoses those that failed or were slow.
+
+Everything it does can be done again: a crash loses no work, because what is left to do is in the store
+(``trace_arrivals``; suspects without a diagnosis).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import and_, exists, func, or_, select
+
+from otel_diag.analyse.summary import summarise
+from otel_diag.config import Settings
+from otel_diag.diagnoses import diagnosis_of
+from otel_diag.errors import Conflict, Transient
+from otel_diag.model import ENGINE_VERSION
+from otel_diag.reader import Reader, Row
+from otel_diag.store.base import Store
+from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
+from otel_diag.summaries import fold_traces
+
+log = logging.getLogger(__name__)
+
+MAX_OPEN = timedelta(seconds=30)
+"""A trace that never falls quiet is summarised this long after its first span all the same."""
+
+DIAGNOSES_PER_STEP = 50
+
+
+@dataclass(slots=True)
+class WorkerCounters:
+    """What the worker has done since it started."""
+
+    folded_traces: int = 0
+    diagnosed: int = 0
+    conflicts: int = 0
+    failures: int = 0
+
+
+class Worker:
+    """One thread over one store. Several may run against a server database."""
+
+    def __init__(self, store: Store, settings: Settings, *, clock: Callable[[], datetime] | None = None) -> None:
+        self._store = store
+        self._settings = settings
+        self._now = clock or (lambda: datetime.now(UTC))
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="otel-diag-worker", daemon=True)
+        self.counters = WorkerCounters()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the transaction under way and end."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def step(self) -> bool:
+        """Fold one batch of quiet traces, else diagnose one batch of suspects. False: there was nothing to do.
+
+        Raises what the store raises.
+        """
+        return self._fold_quiet() or self._diagnose_suspects()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                busy = self.step()
+            except Conflict:
+                self.counters.conflicts += 1
+                busy = False
+            except Transient as error:
+                self.counters.failures += 1
+                log.warning("summaries wait for the store: %s", error)
+                busy = False
+            if not busy:
+                self._wake.wait(min(1.0, max(0.05, self._settings.quiet_seconds / 4)))
+
+    def _fold_quiet(self) -> bool:
+        arrivals = trace_arrivals.c
+        now = self._now()
+        newest, oldest = func.max(arrivals.ingested_at), func.min(arrivals.ingested_at)
+        quiet = now - timedelta(seconds=self._settings.quiet_seconds)
+        statement = (
+            select(arrivals.tenant, arrivals.trace_id)
+            .group_by(arrivals.tenant, arrivals.trace_id)
+            .having(or_(newest <= quiet, oldest <= now - MAX_OPEN))
+            .order_by(oldest)
+            .limit(self._settings.fold_traces)
+        )
+        due: dict[str, list[str]] = {}
+        for row in self._store.select(statement).to_pylist():
+            due.setdefault(row["tenant"], []).append(row["trace_id"])
+        for tenant, trace_ids in due.items():
+            self._store.apply(fold_traces(Reader(self._store, tenant), trace_ids, now))
+            self.counters.folded_traces += len(trace_ids)
+        return bool(due)
+
+    def _diagnose_suspects(self) -> bool:
+        now = self._now()
+        settle = timedelta(seconds=self._settings.settle_seconds)
+        summaries = trace_summaries.c
+        diagnosed = exists().where(
+            and_(
+                diagnoses.c.tenant == summaries.tenant,
+                diagnoses.c.unit_id == summaries.unit_id,
+                diagnoses.c.engine_version == ENGINE_VERSION,
+                diagnoses.c.content_key == summaries.content_key,
+            )
+        )
+        statement = (
+            select(summaries.tenant, summaries.execution_id, summaries.trace_id, summaries.content_key)
+            .where(summaries.suspect, summaries.folded_until <= now - settle, ~diagnosed)
+            .order_by(summaries.folded_until.desc())
+            .limit(DIAGNOSES_PER_STEP)
+        )
+        due = self._store.select(statement).to_pylist()
+        for row in due:
+            self._diagnose(Reader(self._store, row["tenant"]), row, now, settle)
+        return bool(due)
+
+    def _diagnose(self, reader: Reader, row: Row, now: datetime, settle: timedelta) -> None:
+        if row["execution_id"] is None:
+            unit = reader.trace(row["trace_id"])
+        else:
+            unit = reader.attempt(row["execution_id"], row["trace_id"])
+        diagnosis_of(reader, unit, now=now, settle=settle)
+        self.counters.diagnosed += 1
+        if row["trace_id"] is not None and summarise(unit.trace).content_key != row["content_key"]:
+            # The summary is of older content: without this, it would be found due again and again.
+            self._store.apply(fold_traces(reader, [row["trace_id"]], now))
