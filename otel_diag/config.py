@@ -25,6 +25,14 @@ def default_store() -> str:
     return f"duckdb:///{data_directory() / 'otel-diag.duckdb'}"
 
 
+def embedded_path(store_url: str) -> Path | None:
+    """The file behind an embedded store's URL (three slashes: relative, four: absolute); None for any other store."""
+    prefix = "duckdb:///"
+    if not store_url.startswith(prefix) or store_url in (prefix, prefix + ":memory:"):
+        return None
+    return Path(store_url.removeprefix(prefix).partition("?")[0]).absolute()
+
+
 class Settings(BaseSettings):
     """One instance is made at start-up and passed down; nothing else reads the environment."""
 
