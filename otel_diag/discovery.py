@@ -1,4 +1,4 @@
-"""How a command finds the ``serve`` that owns an embedded store: a small file beside the store says where it listens."""
+"""How a command finds the ``serve`` that owns an embedded store: a small file beside it says where that listens."""
 
 from __future__ import annotations
 
