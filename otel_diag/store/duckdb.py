@@ -1,0 +1,310 @@
+"""The embedded store: one DuckDB file, one writer, a cursor of its own for every read.
+
+Sharing one connection between threads gives wrong results, and two writers conflict: writes wait for one another
+here, reads see the last commit and wait for nobody.
+"""
+
+# ruff: noqa: S608 - SQL here is made of names from the schema and of integers; all else is a parameter.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock, Timer
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, Transient
+from otel_diag.store.base import Appended, Capabilities, Change, Delete
+from otel_diag.store.migrate import migrate, pending
+from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
+
+MEMORY: Final = ":memory:"
+
+_CONFIG: Final = {
+    # Nothing is read or written but the database: a query, whoever wrote it, cannot open files or the network.
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    # The default of 16 MB stops writers for half a second many times a minute.
+    "checkpoint_threshold": "256MB",
+    # Analysis in Python runs in the same process.
+    "memory_limit": "25%",
+}
+
+# Only compiles: DuckDB's SQL is close to PostgreSQL's, and DuckDB's own driver runs the text.
+_DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+_HOUR_NANOS: Final = 3_600_000_000_000
+_MAX_RANGES: Final = 16
+
+_KEY: Final = "tenant, trace_id, span_id, content_hash"
+
+
+class DuckDBStore:
+    """Store protocol on DuckDB. Made by :meth:`open`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        self._connection = connection
+        self._writer = connection.cursor()
+        self._write_lock = Lock()
+        self._read_only = read_only
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False) -> DuckDBStore:
+        """Open the file, created with its directory when missing, and bring its schema up to date.
+
+        ``:memory:`` gives an empty store that ends with the process. Read-only, nothing is created or migrated, and
+        the file can be read while no other process writes it. Raises StartupError: in use by another process, not a
+        database, written by a newer version, missing or too old to be read only.
+        """
+        connection = _connect(str(path), read_only)
+        try:
+            # Not known before the connection is: the time zone belongs to an extension that is built in.
+            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
+            _prepare_schema(connection, str(path), read_only)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, read_only=read_only)
+
+    def append(self, batch: pa.Table) -> Appended:
+        batch = checked_batch(batch)
+        if not batch.num_rows:
+            return Appended(stored=0, duplicates=0)
+        with self._transaction() as writer:
+            fresh = _without_duplicates(writer, batch)
+            if fresh.num_rows:
+                _insert(writer, fresh, datetime.now(UTC))
+        return Appended(stored=fresh.num_rows, duplicates=batch.num_rows - fresh.num_rows)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        with self._transaction() as writer:
+            for change in changes:
+                if isinstance(change, Delete):
+                    _delete(writer, change)
+                elif change.rows:
+                    with _registered(writer, "changed_rows", changed_rows(change)):
+                        writer.execute(merge_sql(change, "changed_rows"))
+
+    def select(
+        self,
+        statement: Select[Any],
+        *,
+        max_rows: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> pa.Table:
+        sql, parameters = compile_statement(statement, _DIALECT)
+        with self._reading(timeout_seconds) as cursor:
+            return conform(_fetch(cursor, sql, parameters, max_rows), statement)
+
+    def select_text(self, sql: str, *, max_rows: int, timeout_seconds: float) -> pa.Table:
+        with self._reading(timeout_seconds) as cursor:
+            statements = cursor.extract_statements(sql)
+            if [found.type for found in statements] != [duckdb.StatementType.SELECT]:
+                raise BadInput("one SELECT statement is expected")
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            return conform(_fetch(cursor, sql, [], max_rows))
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(name="duckdb", writable=not self._read_only)
+
+    def ping(self) -> None:
+        with self._reading(None) as cursor:
+            cursor.execute("SELECT 1")
+
+    def close(self) -> None:
+        with self._write_lock:
+            self._writer.close()
+            self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._write_lock, _driver_errors():
+            self._writer.execute("BEGIN TRANSACTION")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                with suppress(duckdb.Error):  # a COMMIT that failed has ended the transaction already
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reading(self, timeout_seconds: float | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _driver_errors(timeout_seconds), self._connection.cursor() as cursor, _deadline(cursor, timeout_seconds):
+            yield cursor
+
+
+def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = dict(_CONFIG)
+    try:
+        if path != MEMORY:
+            if read_only and not Path(path).exists():
+                raise StartupError(
+                    f"there is no store at {path}", hint="Start `otel-diag serve` or import a file first."
+                )
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(path, read_only=read_only, config=config)
+    except duckdb.Error as error:
+        raise _startup_error(error, path) from error
+    except OSError as error:
+        raise StartupError(
+            f"cannot create the directory of the store {path}: {error.strerror}",
+            hint="Choose a path that can be written with --store or OTEL_DIAG_STORE.",
+        ) from error
+
+
+def _startup_error(error: duckdb.Error, path: str) -> StartupError:
+    text = str(error)
+    if "Could not set lock" in text:
+        holder = re.search(r"\(PID (\d+)\)", text)
+        return StartupError(
+            f"the store {path} is in use by another process" + (f" (PID {holder[1]})" if holder else ""),
+            hint="The running `otel-diag serve` owns this file: send to it and ask it, or stop it first.",
+        )
+    if "different configuration" in text:
+        return StartupError(
+            f"the store {path} is open in this process already, in another mode", hint="Close the other one first."
+        )
+    return StartupError(
+        f"cannot open the store {path}: {text.splitlines()[0]}",
+        hint="Check that it is a DuckDB file that you may read and write, or choose another with --store.",
+    )
+
+
+def _prepare_schema(connection: duckdb.DuckDBPyConnection, path: str, read_only: bool) -> None:
+    def execute(sql: str) -> list[tuple[Any, ...]]:
+        return connection.execute(sql).fetchall()
+
+    try:
+        if not read_only:
+            connection.execute("BEGIN TRANSACTION")
+            migrate(execute, "duckdb")
+            connection.execute("COMMIT")
+        elif pending(execute, "duckdb"):
+            raise StartupError(
+                f"the store {path} was written by an older otel-diag",
+                hint="Open it once for writing: `otel-diag migrate`, or start `otel-diag serve`.",
+            )
+    except duckdb.Error as error:
+        raise StartupError(f"cannot prepare the store {path}: {str(error).splitlines()[0]}") from error
+
+
+def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table) -> pa.Table:
+    """The batch's rows that are not stored yet, the first of each key.
+
+    Two integer columns, and only those parts of them whose zone maps overlap the batch, decide that nothing is a
+    duplicate, as is usual; only what looks like one is compared in full.
+    """
+    hashes = batch.column("content_hash")
+    alike = f"{_overlapping(batch.column('start_unix_nano'))} AND content_hash IN (SELECT content_hash FROM hashes)"
+    with _registered(writer, "hashes", pa.table({"content_hash": hashes})):
+        stored = writer.sql(f"SELECT {_KEY} FROM trace_spans WHERE {alike}").to_arrow_table()
+    if not stored.num_rows and pc.count_distinct(hashes).as_py() == batch.num_rows:
+        return batch
+    key = _KEY.split(", ")
+    numbered = batch.select(key).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
+    first = numbered.group_by(key).aggregate([("row", "min")])
+    rows = first.join(stored, keys=key, join_type="left anti").column("row_min")
+    return batch.take(rows.take(pc.sort_indices(rows)))
+
+
+def _overlapping(starts: pa.ChunkedArray) -> str:
+    """A condition on start_unix_nano that holds for every start of the batch and little else.
+
+    Ranges rather than the least and greatest start: a single span with time 0 must not have the whole table read.
+    """
+    starts = pc.unique(starts)
+    starts = starts.take(pc.sort_indices(starts))
+    following = starts.slice(1)
+    # Wraps around for times at both ends of 64 bits, where any cut is right.
+    gaps = pc.subtract(following, starts.slice(0, len(starts) - 1))
+    cuts = [i.as_py() for i in pc.indices_nonzero(pc.or_(pc.greater(gaps, _HOUR_NANOS), pc.less(gaps, 0)))]
+    if len(cuts) >= _MAX_RANGES:
+        cuts = []
+    firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(starts) - 1]
+    ranges = [(starts[a].as_py(), starts[b].as_py()) for a, b in zip(firsts, lasts, strict=True)]
+    return "(" + " OR ".join(f"start_unix_nano BETWEEN {first} AND {last}" for first, last in ranges) + ")"
+
+
+def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, now: datetime) -> None:
+    columns = ", ".join(fresh.column_names)
+    with _registered(writer, "fresh", fresh):
+        writer.execute(f"INSERT INTO trace_spans ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
+        writer.execute(
+            "INSERT INTO trace_arrivals (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, "
+            "max_start_unix_nano) SELECT tenant, trace_id, $1, count(*), min(start_unix_nano), max(start_unix_nano) "
+            "FROM fresh GROUP BY tenant, trace_id",
+            [now],
+        )
+
+
+def _delete(writer: duckdb.DuckDBPyConnection, change: Delete) -> None:
+    sql, parameters = compile_statement(change.statement, _DIALECT)
+    found = writer.execute(sql, parameters).fetchone()
+    deleted = found[0] if found else 0
+    if change.expect is not None and deleted != change.expect:
+        raise Conflict(f"{deleted} rows of {change.statement.table} to delete, {change.expect} expected")
+
+
+@contextmanager
+def _registered(cursor: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    cursor.register(name, table)
+    try:
+        yield
+    finally:
+        cursor.unregister(name)
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any], max_rows: int | None) -> pa.Table:
+    relation = cursor.sql(sql, params=parameters)
+    return (relation if max_rows is None else relation.limit(max_rows)).to_arrow_table()
+
+
+@contextmanager
+def _deadline(cursor: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = Timer(seconds, cursor.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # so that it never reaches for a closed cursor
+
+
+@contextmanager
+def _driver_errors(timeout_seconds: float | None = None) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _translate(error, timeout_seconds) from error
+
+
+def _translate(error: duckdb.Error, timeout_seconds: float | None) -> OtelDiagError:
+    text = str(error).strip()
+    match error:
+        case duckdb.InterruptException():
+            return Transient(
+                f"the query was cancelled after {timeout_seconds:g} s", hint="Narrow it, or allow more time."
+            )
+        case duckdb.DataError() | duckdb.IntegrityError() | duckdb.ProgrammingError() | duckdb.NotSupportedError():
+            return Permanent(text)
+        case duckdb.PermissionException():
+            return Permanent(text)
+        case _:
+            return Transient(text)

@@ -1,0 +1,41 @@
+"""From a store's URL to the store."""
+
+from __future__ import annotations
+
+from otel_diag.errors import StartupError, Unsupported
+from otel_diag.store.base import Store
+from otel_diag.store.duckdb import MEMORY, DuckDBStore
+from otel_diag.store.postgres import PostgresStore
+
+_EXAMPLES = "duckdb:////absolute/path.duckdb, duckdb:///relative.duckdb or postgresql://user@host/database"
+
+
+def open_store(url: str, *, read_only: bool = False) -> Store:
+    """Open the store behind a SQLAlchemy-style URL and bring its schema up to date, unless ``read_only``.
+
+    ``duckdb://`` alone is an empty store in memory. Raises StartupError, with a hint and without the password, and
+    Unsupported for a backend that is not there.
+    """
+    scheme, separator, rest = url.partition("://")
+    backend = scheme.partition("+")[0]
+    if separator and backend == "duckdb":
+        return DuckDBStore.open(_path(rest), read_only=read_only)
+    if separator and backend in ("postgresql", "postgres"):
+        return PostgresStore.open(url, read_only=read_only)
+    if separator and backend in ("clickhouse", "clickhousedb"):
+        raise Unsupported("ClickHouse is not supported yet", hint=f"Use {_EXAMPLES}.")
+    wrong = f"begins with {scheme}://, which is no store" if separator else "has no scheme"
+    raise StartupError(f"the store URL {wrong}", hint=f"It looks like {_EXAMPLES}.")
+
+
+def _path(rest: str) -> str:
+    """What follows ``duckdb://``: nothing, or a slash and the path."""
+    path = rest.partition("?")[0]
+    if path in ("", "/", MEMORY, f"/{MEMORY}"):
+        return MEMORY
+    if not path.startswith("/"):
+        raise StartupError(
+            f"duckdb://{path} names a host, and DuckDB has none",
+            hint=f"Write duckdb:///{path} for a relative path, duckdb:////{path} for an absolute one.",
+        )
+    return path.removeprefix("/")
