@@ -6,31 +6,75 @@ nearest ids), BadInput, Transient; they never print and know no protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
 
-from otel_diag.errors import BadInput
+from sqlalchemy import Select, func
+
+from otel_diag import questions, statements
+from otel_diag.analyse import compare as comparing
+from otel_diag.analyse import jobs, next_steps, performance, similar, timeline
+from otel_diag.analyse.baseline import Baseline, Peer
+from otel_diag.analyse.summary import Summary, summarise
+from otel_diag.ask import guarded_sql
+from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
+from otel_diag.ask.intent import Filters as Narrowing
+from otel_diag.briefs import analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
+from otel_diag.config import Settings
+from otel_diag.decode.otlp_json import spans_to_otlp_json
+from otel_diag.diagnoses import diagnosis_of
+from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
+    DEFAULT_TENANT,
     AnalysisType,
+    Answer,
     Comparison,
     Declared,
     GapReport,
     JobAnalysis,
     OperationInfo,
     Performance,
+    PerformanceWindow,
     QueryAnswer,
     RecentFailures,
     Report,
+    RootCauseType,
     SearchPage,
+    ServiceEdge,
     ServiceInfo,
     ServiceMap,
+    SimilarCase,
     SqlResult,
+    Status,
     Timeline,
     TraceDiff,
     TraceSummary,
 )
+from otel_diag.reader import Reader, Row, Unit, collect_stats, peer_of
+from otel_diag.store.base import Store
+from otel_diag.store.schema import metadata, operation_rollups, trace_spans, trace_summaries
+from otel_diag.summaries import fold_declared, summary_row
+
+DEFAULT_WINDOW = timedelta(hours=24)
+SIMILAR_CANDIDATES = 300
+SIMILAR_LIMIT = 5
+JOB_EXECUTIONS_SHOWN = 20
+MAP_TRACES = 500
+PATTERN_ROWS = 2_000
+"""Patterns are sought among at most this many executions, the newest."""
+
+CLOCK_SLACK = timedelta(minutes=5)
+"""Windows that end now reach this far ahead: senders' clocks may run fast."""
+
+SQL_TABLES = tuple(name for name in metadata.tables if name != "schema_migrations")
+
+EXACT_ROWS = 20_000
+"""Up to this many rows, figures are computed from the rows themselves; past it from hourly sketches (within 2.2 %)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +103,471 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
 
+    def narrowing(self) -> Narrowing:
+        """The same without the window. Raises BadInput for a status or root cause type that does not exist."""
+        return Narrowing(
+            services=_one(self.service),
+            operations=_one(self.operation),
+            models=_one(self.model_id),
+            regions=_one(self.region),
+            jobs=_one(self.job_id),
+            statuses=tuple(_member(Status, name, "status") for name in _one(self.status)),
+            root_causes=tuple(_member(RootCauseType, name, "root cause type") for name in _one(self.root_cause_type)),
+        )
+
 
 class Queries:
-    def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report: ...
-    def timeline(self, key: Key) -> Timeline: ...
-    def summary(self, key: Key) -> TraceSummary: ...
-    def timeout_root_cause(self, *, job_id: str | None = None, execution_id: int | None = None) -> JobAnalysis: ...
-    def compare_with_successful(self, key: Key) -> Comparison: ...
-    def compare(self, left: Key, right: Key) -> TraceDiff: ...
-    def recent_failures(self, limit: int = 10, filters: Filters = Filters()) -> RecentFailures: ...
-    def performance(self, filters: Filters = Filters()) -> Performance: ...
-    def trace_gaps(self, key: Key) -> GapReport: ...
-    def ask(self, query: str, execution_id: int | None = None) -> QueryAnswer: ...
-    def search(self, filters: Filters, *, limit: int = 50, offset: int = 0) -> SearchPage: ...
-    def services(self, since: datetime | None = None) -> list[ServiceInfo]: ...
-    def operations(self, service: str | None = None, since: datetime | None = None) -> list[OperationInfo]: ...
-    def service_map(self, since: datetime | None = None) -> ServiceMap: ...
-    def raw_trace(self, trace_id: str) -> Mapping[str, Any]: ...
-    def declare_execution(self, declared: Declared) -> None: ...
-    def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult: ...
+    """Answers about one tenant's executions. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._reader = Reader(store, tenant)
+        self._store = store
+        self._settings = settings
+        self._now = clock or (lambda: datetime.now(UTC))
+
+    # ---------------------------------------------------------------------------------- one execution
+
+    def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
+        """Why it failed or was slow. ``analysis_type`` leaves parts of the answer out; it does not change the verdict."""
+        unit = self._unit(key)
+        report = self._diagnosis(unit)
+        parts: dict[str, Any] = {"analysis_type": analysis_type}
+        if analysis_type in ("full", "similar"):
+            parts["similar_cases"] = self._similar(unit)
+        if analysis_type in ("similar", "gaps"):
+            parts |= {"recommendations": [], "timing_breakdown": {}}
+        if analysis_type == "gaps":
+            parts["findings"] = [found for found in report.findings if found.gap_after_ms is not None]
+        elif analysis_type in ("root_cause", "similar"):
+            parts["findings"] = []
+        parts["next_steps"] = next_steps.after_diagnosis(report, summarise(unit.trace).job_id)
+        return report.model_copy(update=parts)
+
+    def timeline(self, key: Key) -> Timeline:
+        unit = self._unit(key)
+        return Timeline(
+            execution_id=unit.trace.execution_id,
+            trace_id=unit.trace.trace_id,
+            total_spans=len(unit.trace.spans),
+            timeline=timeline.timeline(unit.trace, self._baseline(unit)),
+        )
+
+    def summary(self, key: Key) -> TraceSummary:
+        unit = self._unit(key)
+        summary = summarise(unit.trace)
+        return TraceSummary(
+            execution_id=unit.trace.execution_id,
+            trace_id=unit.trace.trace_id,
+            total_spans=summary.span_count,
+            failed_spans=summary.failed_spans,
+            timeout_spans=summary.timeout_spans,
+            total_duration_ms=summary.duration_ms,
+            max_span_duration_ms=summary.max_span_duration_ms,
+            services_involved=list(summary.services),
+            first_error=summary.error_message,
+        )
+
+    def trace_gaps(self, key: Key) -> GapReport:
+        unit = self._unit(key)
+        report = timeline.gap_report(unit.trace, self._baseline(unit), self._still_arriving(unit))
+        return report.model_copy(update={"next_steps": next_steps.after_gaps(report)})
+
+    def compare_with_successful(self, key: Key) -> Comparison:
+        unit = self._unit(key)
+        summary = summarise(unit.trace)
+        ranked = self._nearest_successful(unit, summary)
+        differences: list[str] = ["no successful execution of this kind is stored to compare with"]
+        divergence = None
+        if ranked:
+            best = self._peer_unit(ranked[0][0])
+            differences, divergence, _ = comparing.compare(unit.trace, best.trace)
+        comparison = Comparison(
+            failed_execution=brief_of_unit(unit.trace, summary),
+            similar_successful=[brief_of_peer(peer, score) for peer, score in ranked],
+            differences=differences,
+            first_divergence=divergence,
+        )
+        return comparison.model_copy(update={"next_steps": next_steps.after_comparison(comparison)})
+
+    def compare(self, left: Key, right: Key) -> TraceDiff:
+        one, other = self._unit(left), self._unit(right)
+        differences, divergence, score = comparing.compare(one.trace, other.trace)
+        return TraceDiff(
+            left=brief_of_unit(one.trace, summarise(one.trace)),
+            right=brief_of_unit(other.trace, summarise(other.trace)),
+            similarity_score=score,
+            differences=differences,
+            first_divergence=divergence,
+        )
+
+    def raw_trace(self, trace_id: str) -> Mapping[str, Any]:
+        """Every stored span of the trace as OTLP/JSON. Raises NotFound."""
+        bounds = self._reader.trace_bounds([trace_id.lower()])
+        if not bounds:
+            self._reader.trace(trace_id)
+        return spans_to_otlp_json(self._reader.span_rows(bounds))
+
+    # ---------------------------------------------------------------------------------- many executions
+
+    def timeout_root_cause(self, *, job_id: str | None = None, execution_id: int | None = None) -> JobAnalysis:
+        """What the failures of a job have in common; an execution stands for the job it belongs to."""
+        if (job_id is None) == (execution_id is None):
+            raise BadInput("give exactly one of job_id and execution_id")
+        rows: list[Row] = []
+        if execution_id is not None:
+            own = self._reader.execution(execution_id)
+            job_id = summarise(own.trace).job_id
+            rows = [summary_row(self._reader.tenant, own.trace, self._now()) | {"root_cause_type": None}]
+        if job_id is not None:
+            rows += [row for row in self._job_rows(job_id) if row["execution_id"] != execution_id]
+        if not rows:
+            raise self._unknown_job(job_id)
+        failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
+        shown = failed_first[:JOB_EXECUTIONS_SHOWN]
+        spans = self._reader.spans(self._reader.trace_bounds([r["trace_id"] for r in shown if r["trace_id"]]))
+        analysis = JobAnalysis(
+            job_id=job_id,
+            total_executions=len(rows),
+            failed_executions=sum(Status(row["status"]).is_failure for row in rows),
+            analysis=[analysis_of_row(row, spans.get(row["trace_id"], ())) for row in shown],
+            pattern=jobs.job_pattern([peer_of(row) for row in rows]),
+        )
+        return analysis.model_copy(update={"next_steps": next_steps.after_job(analysis)})
+
+    def recent_failures(self, limit: int = 10, filters: Filters = Filters()) -> RecentFailures:  # noqa: B008
+        """Executions whose newest attempt failed, newest first, with what they share. Default window: 24 hours."""
+        if limit < 1:
+            raise BadInput("limit must be at least 1")
+        since, until = self._window(filters)
+        narrowing = filters.narrowing()
+        failed = narrowing.statuses or (Status.FAILED, Status.TIMEOUT)
+        if not all(status.is_failure for status in failed):
+            raise BadInput("status must be failed or timeout", hint="To list others, search executions.")
+        statement = statements.executions(self._reader, replace(narrowing, statuses=failed), since, until).order_by(
+            trace_summaries.c.started_at.desc()
+        )
+        rows = self._reader.rows(statement.limit(PATTERN_ROWS))
+        shown = [self._diagnosed(row) for row in rows[:limit]]
+        failures = RecentFailures(
+            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._count(statement),
+            since=since,
+            failures=[failure_of_row(row) for row in shown],
+            patterns=jobs.failure_patterns([peer_of(row) for row in [*shown, *rows[limit:]]]),
+        )
+        return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
+
+    def performance(self, filters: Filters = Filters()) -> Performance:  # noqa: B008
+        """Durations and success rate of executions, or of one operation, beside the window before. Default: 24 hours."""
+        since, until = self._window(filters)
+        narrowing = filters.narrowing()
+        measured: Literal["executions", "operation"] = "executions"
+        if filters.service is not None or filters.operation is not None:
+            measured = "operation"
+        window = self._performance(narrowing, measured, since, until)
+        answer = Performance(
+            **window.model_dump(),
+            measured=measured,
+            filters={name: value for name, value in asdict(filters).items() if isinstance(value, str)},
+            previous_window=self._performance(narrowing, measured, since - (until - since), since),
+        )
+        return answer.model_copy(update={"next_steps": next_steps.after_performance(answer)})
+
+    def search(self, filters: Filters, *, limit: int = 50, offset: int = 0) -> SearchPage:
+        """Executions that pass the filters, newest first. Without ``since``: of all times."""
+        if limit < 1 or offset < 0:
+            raise BadInput("limit must be at least 1 and offset at least 0")
+        since = filters.since or ALL_TIME
+        until = filters.until or self._now() + CLOCK_SLACK
+        statement = statements.executions(self._reader, filters.narrowing(), since, until)
+        rows = self._reader.rows(
+            statement.order_by(trace_summaries.c.started_at.desc(), trace_summaries.c.unit_id)
+            .limit(limit)
+            .offset(offset)
+        )
+        total = self._count(statement)
+        return SearchPage(
+            total=total,
+            executions=[brief_of_row(row) for row in rows],
+            next_offset=offset + len(rows) if offset + len(rows) < total else None,
+        )
+
+    def services(self, since: datetime | None = None) -> list[ServiceInfo]:
+        """Services seen in the window (default 24 hours, from the full hour), busiest first."""
+        infos: dict[str, list[OperationInfo]] = {}
+        for info in self.operations(since=since):
+            infos.setdefault(info.service, []).append(info)
+        found = [
+            ServiceInfo(
+                service=service,
+                operations=len(operations),
+                span_count=sum(info.sample_count for info in operations),
+                failed_count=sum(info.failed_count for info in operations),
+            )
+            for service, operations in infos.items()
+        ]
+        return sorted(found, key=lambda info: (-info.span_count, info.service))
+
+    def operations(self, service: str | None = None, since: datetime | None = None) -> list[OperationInfo]:
+        """Operations seen in the window (default 24 hours, from the full hour), slowest average first."""
+        rollups = operation_rollups.c
+        since = _hour(since or self._now() - DEFAULT_WINDOW)
+        narrowing = Narrowing(services=_one(service))
+        keys = (rollups.service, rollups.operation)
+        rows = self._reader.rows(
+            statements.rollups(self._reader, narrowing, "duration", since, self._now() + CLOCK_SLACK, keys)
+        )
+        failed: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            if Status(row["status"]).is_failure:
+                failed[row["service"], row["operation"]] += int(row["sample_count"])
+        infos = [
+            OperationInfo(
+                service=key[0],
+                operation=key[1],
+                sample_count=stats.count,
+                failed_count=failed[key],
+                avg_duration_ms=stats.mean,
+                p50_ms=stats.percentile(0.5),
+                p95_ms=stats.percentile(0.95),
+            )
+            for key, stats in collect_stats(rows, ("service", "operation")).items()
+            if stats.count > 0
+        ]
+        return sorted(infos, key=lambda info: (-(info.avg_duration_ms or 0.0), info.service, info.operation))
+
+    def service_map(self, since: datetime | None = None) -> ServiceMap:
+        """Who calls whom, from the newest traces of the window (default 24 hours)."""
+        since = since or self._now() - DEFAULT_WINDOW
+        summaries = trace_summaries.c
+        statement = statements.executions(
+            self._reader, Narrowing(), since, self._now() + CLOCK_SLACK, summaries.services, summaries.service_hops
+        )
+        rows = self._reader.rows(statement.order_by(summaries.started_at.desc()).limit(MAP_TRACES))
+        services: set[str] = set()
+        calls: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            services.update(json.loads(row["services"]))
+            calls.update((caller, callee) for caller, callee in json.loads(row["service_hops"]))
+        return ServiceMap(
+            services=sorted(services),
+            edges=[ServiceEdge(caller=a, callee=b, calls=n) for (a, b), n in calls.most_common()],
+            traces=len(rows),
+            total_traces=len(rows) if len(rows) < MAP_TRACES else self._count(statement),
+        )
+
+    # ---------------------------------------------------------------------------------- questions, writes, SQL
+
+    def ask(self, query: str, execution_id: int | None = None) -> QueryAnswer:
+        """A question in plain English: what was understood, the results, and the call or SQL that gave them."""
+        return questions.answer(self._reader, query, self._calls(), now=self._now(), execution_id=execution_id)
+
+    def _calls(self) -> questions.Calls:
+        """The intents that are one call of this service, each with the call as it is written."""
+
+        def about_one(tool: str, method: Callable[[Key], Answer]) -> Callable[[Intent], tuple[str, Answer]]:
+            return lambda intent: (f"{tool}({_written(_key_of(intent))})", method(_key_of(intent)))
+
+        def compare(intent: Intent) -> tuple[str, Answer]:
+            if len(intent.execution_ids) + len(intent.trace_ids) < 2:
+                return about_one("compare_with_successful", self.compare_with_successful)(intent)
+            left, right = _keys_of(intent)[:2]
+            return f"compare({_written(left)}, {_written(right)})", self.compare(left, right)
+
+        def perform(intent: Intent) -> tuple[str, Answer]:
+            filters = _filters_of(intent)
+            given = {name: value for name, value in asdict(filters).items() if value is not None}
+            written = ", ".join(f"{name}={str(value)!r}" for name, value in given.items())
+            return f"analyze_performance({written})", self.performance(filters)
+
+        return {
+            IntentName.DIAGNOSE: about_one("diagnose_execution", self.diagnose),
+            IntentName.SIMILAR: about_one("find_similar_traces", lambda key: self.diagnose(key, "similar")),
+            IntentName.COMPARE: compare,
+            IntentName.GAPS: about_one("find_trace_gaps", self.trace_gaps),
+            IntentName.TIMELINE: about_one("trace_timeline", self.timeline),
+            IntentName.SUMMARY: about_one("trace_summary", self.summary),
+            IntentName.PERFORMANCE: perform,
+        }
+
+    def declare_execution(self, declared: Declared) -> None:
+        """Record an execution whether or not it ever sends a span; the same id again replaces what was recorded."""
+        self._store.apply(fold_declared(self._reader, declared, self._now()))
+
+    def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
+        """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out."""
+        checked = guarded_sql.check_select(
+            statement, self._store.capabilities().name, SQL_TABLES, tenant=self._reader.tenant
+        )
+        if validate_only:
+            return SqlResult(columns=[], rows=[], row_count=0, row_count_is_partial=False)
+        limit = min(max_rows or self._settings.query_row_limit, self._settings.query_row_limit)
+        table = self._store.select_text(checked.sql, max_rows=limit + 1, timeout_seconds=self._settings.query_seconds)
+        return SqlResult(
+            columns=table.column_names,
+            rows=[list(row.values()) for row in table.slice(0, limit).to_pylist()],
+            row_count=min(table.num_rows, limit),
+            row_count_is_partial=table.num_rows > limit,
+        )
+
+    # ---------------------------------------------------------------------------------- shared steps
+
+    def _unit(self, key: Key) -> Unit:
+        if key.execution_id is not None:
+            return self._reader.execution(key.execution_id)
+        return self._reader.trace(key.trace_id or "")
+
+    def _diagnosis(self, unit: Unit) -> Report:
+        return diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle)
+
+    @property
+    def _settle(self) -> timedelta:
+        return timedelta(seconds=self._settings.settle_seconds)
+
+    def _still_arriving(self, unit: Unit) -> bool:
+        return unit.newest_ingested is not None and self._now() - unit.newest_ingested < self._settle
+
+    def _baseline(self, unit: Unit) -> Baseline:
+        summary = summarise(unit.trace)
+        return self._reader.baseline(unit, (summary.root_service, summary.root_operation))
+
+    def _similar(self, unit: Unit) -> list[SimilarCase]:
+        summary = summarise(unit.trace)
+        root = (summary.root_service, summary.root_operation)
+        candidates = self._reader.peers(unit, root, status=None, limit=SIMILAR_CANDIDATES)
+        return [
+            SimilarCase(
+                similar_execution_id=peer.execution_id,
+                trace_id=peer.trace_id or "",
+                similarity_score=score,
+                status=peer.status,
+                total_duration_ms=peer.duration_ms,
+                failure_point=peer.failure_point,
+            )
+            for peer, score in similar.rank_similar(summary, candidates, limit=SIMILAR_LIMIT)
+        ]
+
+    def _nearest_successful(self, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
+        """Successful peers, nearest first. No threshold: what failed early has little in common with any of them."""
+        candidates = self._reader.peers(unit, (summary.root_service, summary.root_operation), limit=SIMILAR_CANDIDATES)
+        return similar.rank_similar(summary, candidates, limit=3, threshold=0.0)
+
+    def _peer_unit(self, peer: Peer) -> Unit:
+        if peer.execution_id is not None:
+            return self._reader.attempt(peer.execution_id, peer.trace_id)
+        return self._reader.trace(peer.trace_id or "")
+
+    def _diagnosed(self, row: Row) -> Row:
+        """The row with its root cause, judged now if the worker has not come to it yet."""
+        if row["root_cause_type"] is not None:
+            return row
+        if row["execution_id"] is not None:
+            unit = self._reader.attempt(row["execution_id"], row["trace_id"])
+        else:
+            unit = self._reader.trace(row["trace_id"])
+        cause = self._diagnosis(unit).root_cause
+        return row | {"root_cause_type": cause.root_cause_type.value if cause else None}
+
+    def _job_rows(self, job_id: str) -> list[Row]:
+        narrowing = Narrowing(jobs=(job_id,))
+        return self._reader.rows(
+            statements.executions(self._reader, narrowing, ALL_TIME, self._now() + CLOCK_SLACK)
+            .order_by(trace_summaries.c.started_at)
+            .limit(PATTERN_ROWS)
+        )
+
+    def _unknown_job(self, job_id: str | None) -> NotFound:
+        summaries = trace_summaries.c
+        known = self._reader.rows(
+            self._reader.select(trace_summaries, summaries.job_id)
+            .where(summaries.job_id.is_not(None))
+            .group_by(summaries.job_id)
+            .order_by(func.max(summaries.started_at).desc())
+            .limit(200)
+        )
+        ids = tuple(similar.nearest_names(job_id or "", [row["job_id"] for row in known], limit=5))
+        hint = f"Nearest known: {', '.join(ids)}." if ids else "No execution carries a job id yet (attribute job.id)."
+        return NotFound(f"job {job_id} is not in the store", hint=hint, nearest=ids)
+
+    def _window(self, filters: Filters) -> tuple[datetime, datetime]:
+        until = filters.until or self._now() + CLOCK_SLACK
+        since = filters.since or until - DEFAULT_WINDOW
+        if since >= until:
+            raise BadInput(f"the window ends ({until.isoformat()}) before it begins ({since.isoformat()})")
+        return since, until
+
+    def _count(self, statement: Select[Any]) -> int:
+        counted = statement.order_by(None).with_only_columns(func.count().label("total"), maintain_column_froms=True)
+        return int(self._reader.rows(counted)[0]["total"])
+
+    def _performance(
+        self, narrowing: Narrowing, measured: Literal["executions", "operation"], since: datetime, until: datetime
+    ) -> PerformanceWindow:
+        columns = trace_summaries.c if measured == "executions" else trace_spans.c
+        source = statements.executions if measured == "executions" else statements.spans
+        rows = self._store.select(
+            source(self._reader, narrowing, since, until, columns.status, columns.duration_ms).limit(EXACT_ROWS + 1)
+        )
+        if rows.num_rows <= EXACT_ROWS or not statements.can_use_rollups(narrowing, ()):
+            return performance.window(since, until, rows["status"].to_pylist(), rows["duration_ms"].to_pylist())
+        measure = "execution" if measured == "executions" else "duration"
+        merged = self._reader.rows(
+            statements.rollups(self._reader, narrowing, measure, _hour(since), _hour_after(until), ())
+        )
+        return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
+
+
+def _keys_of(intent: Intent) -> list[Key]:
+    return [
+        *(Key(execution_id=execution_id) for execution_id in intent.execution_ids),
+        *(Key(trace_id=trace_id) for trace_id in intent.trace_ids),
+    ]
+
+
+def _key_of(intent: Intent) -> Key:
+    return _keys_of(intent)[0]
+
+
+def _written(key: Key) -> str:
+    return f"execution_id={key.execution_id}" if key.execution_id is not None else f'trace_id="{key.trace_id}"'
+
+
+def _filters_of(intent: Intent) -> Filters:
+    narrow, window = intent.filters, intent.window
+    return Filters(
+        job_id=next(iter(narrow.jobs), None),
+        model_id=next(iter(narrow.models), None),
+        region=next(iter(narrow.regions), None),
+        service=next(iter(narrow.services), None),
+        operation=next(iter(narrow.operations), None),
+        since=window.since if window else None,
+        until=window.until if window else None,
+    )
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _hour_after(moment: datetime) -> datetime:
+    return moment if moment == _hour(moment) else _hour(moment) + timedelta(hours=1)
+
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def _member(kind: type[_E], name: str, what: str) -> _E:
+    try:
+        return kind(name)
+    except ValueError:
+        raise BadInput(f"{name!r} is not a {what}", hint=f"One of: {', '.join(kind)}.") from None

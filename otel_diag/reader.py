@@ -334,13 +334,13 @@ class Reader:
             [*(span.model_id for span in trace.spans), trace.declared.model_id if trace.declared else None]
         )
         if model_id is None:
-            return tuple(_peer(row) for row in self.rows(statement))
+            return tuple(peer_of(row) for row in self.rows(statement))
         same_model = self.rows(statement.where(summaries.model_id == model_id))
         if len(same_model) >= MIN_PEERS:
-            return tuple(_peer(row) for row in same_model)
+            return tuple(peer_of(row) for row in same_model)
         seen = {row["unit_id"] for row in same_model}
         others = [row for row in self.rows(statement) if row["unit_id"] not in seen]
-        return tuple(_peer(row) for row in [*same_model, *others][:limit])
+        return tuple(peer_of(row) for row in [*same_model, *others][:limit])
 
 
 _NO_STATS = OperationStats({}, 0.0)
@@ -407,12 +407,13 @@ def _declared(row: Row) -> Declared:
 def _peer_columns() -> list[Column[Any]]:
     names = (
         "unit_id execution_id trace_id status duration_ms elements hops model_id region job_id "
-        "root_cause_type error_message started_at verdict failure_point"
+        "error_message started_at failure_point"
     )
     return [trace_summaries.c[name] for name in names.split()]
 
 
-def _peer(row: Row) -> Peer:
+def peer_of(row: Row) -> Peer:
+    """A summary row (with its diagnosis joined, or without) as what the analysis compares with."""
     return Peer(
         execution_id=row["execution_id"],
         trace_id=row["trace_id"],
@@ -423,9 +424,8 @@ def _peer(row: Row) -> Peer:
         model_id=row["model_id"],
         region=row["region"],
         job_id=row["job_id"],
-        root_cause_type=RootCauseType(row["root_cause_type"]) if row["root_cause_type"] else None,
+        root_cause_type=RootCauseType(row["root_cause_type"]) if row.get("root_cause_type") else None,
         error_message=row["error_message"],
         started_at=row["started_at"],
-        verdict=row["verdict"],
         failure_point=row["failure_point"],
     )

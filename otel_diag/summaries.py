@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import delete, func
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
-from otel_diag.analyse.summary import Summary, rollup_rows, summarise
+from otel_diag.analyse.summary import rollup_rows, summarise
 from otel_diag.analyse.tree import split_executions
 from otel_diag.model import Declared, Span, Status, Trace
 from otel_diag.reader import BASELINE_BEFORE, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
@@ -138,7 +138,7 @@ def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], no
     sums: Counter[_RollupKey] = Counter()
     rows: list[Row] = []
     for unit in units:
-        rows.append(_row(reader.tenant, unit, summarise(unit), now))
+        rows.append(summary_row(reader.tenant, unit, now))
         seen = folded_until.get(unit.trace_id)
         for key, (count, total) in rollup_rows(unit, lambda span, seen=seen: _is_new(span, seen)).items():
             counts[key] += count
@@ -198,7 +198,9 @@ def _is_new(span: Span, folded_until: datetime | None) -> bool:
     return folded_until is None or span.ingested_at is None or span.ingested_at > folded_until
 
 
-def _row(tenant: str, unit: Trace, summary: Summary, now: datetime) -> Row:
+def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
+    """The row of ``trace_summaries`` for a unit; ``suspect`` only as far as the unit alone tells, without ``latest``."""
+    summary = summarise(unit)
     newest = max((span.ingested_at for span in unit.spans if span.ingested_at is not None), default=now)
     starts = [span.start_unix_nano for span in unit.spans] or [int(summary.started_at.timestamp() * 1e9)]
     return {

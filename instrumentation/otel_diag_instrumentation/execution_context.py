@@ -1,0 +1,60 @@
+"""Which execution a span belongs to: carried as W3C baggage, written on every span of every service.
+
+Baggage keys are the attribute names. Only the five below are ever copied, and only together with ``execution.id``,
+so that somebody else's ``region`` in the baggage is not mistaken for ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from opentelemetry import baggage
+from opentelemetry.context import Context, get_current
+
+from otel_diag_instrumentation.vocabulary import EXECUTION_ATTEMPT, EXECUTION_ID, JOB_ID, MODEL_ID, REGION
+
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def int64(value: object) -> int | None:
+    """The integer that ``value`` is or spells in decimal; None when there is none or it does not fit 64 bits.
+
+    OTLP has no wider integer: one that does not fit would make the encoder drop the whole batch.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        number = int(value)
+    except ValueError:
+        return None
+    return number if number in _INT64 else None
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+_READERS: Final[Mapping[str, Callable[[object], int | str | None]]] = MappingProxyType(
+    {EXECUTION_ID: int64, JOB_ID: _text, MODEL_ID: _text, REGION: _text, EXECUTION_ATTEMPT: int64}
+)
+
+
+def from_baggage(context: Context | None) -> dict[str, int | str]:
+    """The execution's attributes as ``context`` (the current one for None) carries them; empty outside an execution."""
+    carried = baggage.get_all(context)
+    if EXECUTION_ID not in carried:
+        return {}
+    read = {key: reader(carried[key]) for key, reader in _READERS.items() if key in carried}
+    return {key: value for key, value in read.items() if value is not None}
+
+
+def to_baggage(attributes: Mapping[str, int | str]) -> Context:
+    """The current context with these attributes in its baggage, and without those of an enclosing execution."""
+    context = get_current()
+    for key in _READERS:
+        context = baggage.remove_baggage(key, context)
+    for key, value in attributes.items():
+        context = baggage.set_baggage(key, str(value), context)
+    return context

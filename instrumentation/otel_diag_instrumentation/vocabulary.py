@@ -1,0 +1,36 @@
+"""Attribute names the helpers write: OpenTelemetry's own wherever one exists, ours only where none does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXECUTION_ID: Final = "execution.id"
+EXECUTION_ATTEMPT: Final = "execution.attempt"
+JOB_ID: Final = "job.id"
+MODEL_ID: Final = "model.id"
+REGION: Final = "region"
+
+FAAS_COLDSTART: Final = "faas.coldstart"
+QUEUE_TIME_MS: Final = "queue.time_ms"
+
+MODAL_APP: Final = "modal.app"
+MODAL_FUNCTION: Final = "modal.function"
+MODAL_INPUT_ID: Final = "modal.input_id"
+MODAL_TASK_ID: Final = "modal.task_id"
+
+ROUTER_PROVIDER: Final = "router.provider"
+ROUTER_PROVIDER_HEALTHY: Final = "router.provider_healthy"
+ROUTER_CANDIDATES: Final = "router.candidates"
+
+ERROR_TYPE: Final = "error.type"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"
+HTTP_REQUEST_RESEND_COUNT: Final = "http.request.resend_count"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+SERVICE_PEER_NAME: Final = "service.peer.name"
+URL_FULL: Final = "url.full"
+URL_PATH: Final = "url.path"
+URL_SCHEME: Final = "url.scheme"

@@ -1,0 +1,393 @@
+"""Answers plain-English questions: the intent that ``ask`` understood, carried out as one call or one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, func
+
+from otel_diag import statements
+from otel_diag.analyse import jobs, next_steps
+from otel_diag.analyse.baseline import OperationStats
+from otel_diag.ask.describe import describe, understood
+from otel_diag.ask.grammar import understand
+from otel_diag.ask.intent import ALL_TIME, Dimension, Filters, Intent, IntentName, Known, Metric, NotUnderstood, Window
+from otel_diag.briefs import brief_of_row
+from otel_diag.model import Answer, QueryAnswer, Status
+from otel_diag.reader import Reader, Row, collect_stats, peer_of
+from otel_diag.store.schema import diagnoses, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.text import as_text
+
+DEFAULT_LIMIT = 20
+PATTERN_ROWS = 2_000
+EXACT_ROWS = 20_000
+KNOWN_JOBS = 500
+
+Calls = Mapping[IntentName, Callable[[Intent], tuple[str, Answer]]]
+"""Intents that are one call of the query service: how the call is written, and its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What carrying out an intent gave: ``results`` is capped, ``total`` is not; ``call`` can be run again.
+
+    ``window`` replaces the intent's where another one was read (from the full hour, say).
+    """
+
+    results: list[dict[str, Any]]
+    total: int
+    call: str
+    message: str = ""
+    window: Window | None = None
+
+
+def answer(
+    reader: Reader, question: str, calls: Calls, *, now: datetime, execution_id: int | None = None
+) -> QueryAnswer:
+    """Understand and answer, or say what was not understood and what can be asked instead."""
+    intent = understand(question, known_names(reader), now=now, execution_id=execution_id)
+    if isinstance(intent, NotUnderstood):
+        return QueryAnswer(
+            query=question,
+            understood=None,
+            message=intent.message,
+            results=[],
+            total_results=0,
+            sql_or_call=None,
+            suggestions=list(intent.suggestions),
+        )
+    outcome = _from_call(intent, calls) if intent.name in calls else _STATEMENTS[intent.name](reader, intent)
+    intent = intent if outcome.window is None else replace(intent, window=outcome.window)
+    first = outcome.results[0] if outcome.results else {}
+    status = first.get("status")
+    return QueryAnswer(
+        query=question,
+        understood=understood(intent),
+        message=" ".join(part for part in (describe(intent), outcome.message, *intent.notes) if part),
+        results=outcome.results,
+        total_results=outcome.total,
+        sql_or_call=outcome.call,
+        next_steps=next_steps.after_question(first.get("execution_id"), Status(status) if status else None),
+    )
+
+
+def known_names(reader: Reader) -> Known:
+    """Every name a question may mention, as far as traces were summarised."""
+    rollups = operation_rollups.c
+
+    def names(column: ColumnElement[str]) -> frozenset[str]:
+        statement = reader.select(operation_rollups, column.label("name")).where(rollups.measure == "duration")
+        return frozenset(row["name"] for row in reader.rows(statement.where(column != "").distinct()))
+
+    summaries = trace_summaries.c
+    newest_jobs = (
+        reader.select(trace_summaries, summaries.job_id)
+        .where(summaries.job_id.is_not(None))
+        .group_by(summaries.job_id)
+        .order_by(func.max(summaries.started_at).desc())
+        .limit(KNOWN_JOBS)
+    )
+    return Known(
+        services=names(rollups.service),
+        operations=names(rollups.operation),
+        models=names(rollups.model_id),
+        regions=names(rollups.region),
+        jobs=frozenset(row["job_id"] for row in reader.rows(newest_jobs)),
+    )
+
+
+# ---------------------------------------------------------------------------------- intents that are calls
+
+_LISTS = {IntentName.SIMILAR: "similar_cases", IntentName.GAPS: "gaps", IntentName.TIMELINE: "timeline"}
+
+
+def _from_call(intent: Intent, calls: Calls) -> Outcome:
+    call, reply = calls[intent.name](intent)
+    data = reply.model_dump(mode="json")
+    results = data[_LISTS[intent.name]] if intent.name in _LISTS else [data]
+    return Outcome(results=results, total=len(results), call=call)
+
+
+# ---------------------------------------------------------------------------------- intents that are statements
+
+
+def _list_executions(reader: Reader, intent: Intent) -> Outcome:
+    """LIST_FAILURES and SEARCH: executions or spans, newest first unless ordered by duration."""
+    since, until = _times(intent)
+    filters = intent.filters
+    if intent.name is IntentName.LIST_FAILURES and not filters.statuses:
+        filters = replace(filters, statuses=(Status.FAILED, Status.TIMEOUT))
+    of_spans = intent.target == "spans"
+    source = statements.spans if of_spans else statements.executions
+    columns = trace_spans.c if of_spans else trace_summaries.c
+    picked = [trace_spans.c[name] for name in _SPAN_COLUMNS] if of_spans else []
+    by_duration = {"desc": columns.duration_ms.desc().nulls_last(), "asc": columns.duration_ms.asc().nulls_last()}
+    order = by_duration[intent.order] if intent.order else columns.started_at.desc()
+    statement = source(reader, filters, since, until, *picked).order_by(order)
+    rows = reader.rows(statement.limit(intent.limit or DEFAULT_LIMIT))
+    results = rows if of_spans else [brief_of_row(row).model_dump(mode="json") for row in rows]
+    return Outcome(
+        results=[_jsonable(row) for row in results],
+        total=_count(reader, statement),
+        call=as_text(statement.limit(intent.limit or DEFAULT_LIMIT)),
+    )
+
+
+_SPAN_COLUMNS = (
+    "execution_id",
+    "trace_id",
+    "span_id",
+    "service",
+    "operation",
+    "status",
+    "error_type",
+    "error_message",
+    "started_at",
+    "duration_ms",
+    "model_id",
+    "region",
+    "job_id",
+)
+
+
+def _slowest(reader: Reader, intent: Intent) -> Outcome:
+    """Operations by average duration; executions and spans one by one."""
+    if intent.target != "operations":
+        return _list_executions(reader, replace(intent, order=intent.order or "desc"))
+    ranked = _measure(reader, replace(intent, metric=Metric.AVG, group_by=(Dimension.SERVICE, Dimension.OPERATION)))
+    descending = intent.order != "asc"
+    results = sorted(ranked.results, key=lambda row: row["avg_duration_ms"] or 0.0, reverse=descending)
+    return replace(ranked, results=results[: intent.limit or DEFAULT_LIMIT])
+
+
+def _measure(reader: Reader, intent: Intent) -> Outcome:
+    """One metric for each group; where a second window is asked for, in both."""
+    of_executions = intent.target == "executions"
+    groups = intent.group_by or (() if of_executions else (Dimension.SERVICE, Dimension.OPERATION))
+    since, until = _times(intent)
+    now = _figures(reader, intent, groups, since, until)
+    rows = {key: _figure_row(groups, key, now.stats[key], since, until) for key in now.stats}
+    if intent.baseline is not None:
+        before = _figures(reader, intent, groups, intent.baseline.since, intent.baseline.until)
+        for key in now.stats.keys() | before.stats.keys():
+            row = rows.setdefault(key, _figure_row(groups, key, {}, since, until))
+            row["baseline"] = _figure_row(
+                (), (), before.stats.get(key, {}), intent.baseline.since, intent.baseline.until
+            )
+    results = sorted(rows.values(), key=lambda row: -row["sample_count"])
+    if intent.metric is not None and intent.order is not None:
+        name = METRIC_FIELDS[intent.metric]
+        results.sort(key=lambda row: row[name] or 0.0, reverse=intent.order == "desc")
+    message = "" if results else "Nothing in this window matches."
+    window = intent.window
+    if window is not None and now.since != since:
+        window = replace(window, since=now.since, label=f"{window.label}, from the full hour")
+    return Outcome(
+        results=results[: intent.limit or DEFAULT_LIMIT],
+        total=len(results),
+        call=now.call,
+        message=message,
+        window=window,
+    )
+
+
+METRIC_FIELDS = {
+    Metric.AVG: "avg_duration_ms",
+    Metric.MIN: "min_ms",
+    Metric.MAX: "max_ms",
+    Metric.P50: "p50_ms",
+    Metric.P75: "p75_ms",
+    Metric.P90: "p90_ms",
+    Metric.P95: "p95_ms",
+    Metric.P99: "p99_ms",
+    Metric.COUNT: "sample_count",
+    Metric.ERROR_RATE: "error_rate",
+    Metric.TIMEOUT_RATE: "timeout_rate",
+    Metric.SUCCESS_RATE: "success_rate",
+    Metric.THROUGHPUT: "per_second",
+}
+_PERCENTILES = {"p50_ms": 0.5, "p75_ms": 0.75, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99}
+
+_Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """Per group: the figures by name. ``since`` is where reading began."""
+
+    stats: Mapping[_Key, Mapping[str, Any]]
+    since: datetime
+    call: str
+
+
+def _figures(reader: Reader, intent: Intent, groups: Sequence[Dimension], since: datetime, until: datetime) -> _Figures:
+    """From the rows themselves where they are few or the sketches do not know the filter, else from the sketches."""
+    of_executions = intent.target == "executions"
+    filters = intent.filters
+    source = statements.executions if of_executions else statements.spans
+    columns = _EXECUTION_DIMENSIONS if of_executions else _SPAN_DIMENSIONS
+    keys = [columns[dimension].label(dimension.value) for dimension in groups]
+    sketched = statements.can_use_rollups(filters, groups)
+    if of_executions:
+        sketched = sketched and not (filters.services or filters.operations)
+    exact = source(reader, filters, since, until, *keys, *_exact_columns(of_executions))
+    exact = exact.group_by(*(columns[dimension] for dimension in groups))
+    if not sketched or _is_small(reader, intent, since, until):
+        names = [dimension.value for dimension in groups]
+        stats = {tuple(row[name] for name in names): row for row in reader.rows(exact) if row["sample_count"]}
+        return _Figures(stats, since, as_text(exact))
+    hour = since.replace(minute=0, second=0, microsecond=0)
+    rollup_keys = [_ROLLUP_DIMENSIONS[dimension].label(dimension.value) for dimension in groups]
+    measure = "execution" if of_executions else "duration"
+    merged = statements.rollups(reader, filters, measure, hour, until, rollup_keys)
+    return _Figures(_from_sketches(reader.rows(merged), [d.value for d in groups]), hour, as_text(merged))
+
+
+def _is_small(reader: Reader, intent: Intent, since: datetime, until: datetime) -> bool:
+    """Judged by the sketches, which count every summarised span: cheap, and what is not summarised yet is little."""
+    measure = "execution" if intent.target == "executions" else "duration"
+    hour = since.replace(minute=0, second=0, microsecond=0)
+    merged = statements.rollups(reader, intent.filters, measure, hour, until, ())
+    return sum(int(row["sample_count"]) for row in reader.rows(merged)) <= EXACT_ROWS
+
+
+def _exact_columns(of_executions: bool) -> list[ColumnElement[Any]]:
+    table = trace_summaries.c if of_executions else trace_spans.c
+    duration, status = table.duration_ms, table.status
+    return [
+        func.count().label("sample_count"),
+        func.count(case((status.in_(["failed", "timeout"]), 1))).label("failed_count"),
+        func.count(case((status == "timeout", 1))).label("timeout_count"),
+        func.avg(duration).label("avg_duration_ms"),
+        func.min(duration).label("min_ms"),
+        func.max(duration).label("max_ms"),
+        *(func.percentile_cont(q).within_group(duration).label(name) for name, q in _PERCENTILES.items()),
+    ]
+
+
+def _from_sketches(rows: Iterable[Row], names: Sequence[str]) -> dict[_Key, dict[str, Any]]:
+    """The figures of each group from its latency sketches: averages exact, the rest within 2.2 %."""
+    rows = list(rows)
+    by_status = collect_stats(rows, (*names, "status"))
+    figures: dict[_Key, dict[str, Any]] = {}
+    for key, stats in collect_stats(rows, names).items():
+        counts = {status: by_status.get((*key, status.value), OperationStats({}, 0.0)).count for status in Status}
+        figures[key] = {
+            "sample_count": stats.count,
+            "failed_count": counts[Status.FAILED] + counts[Status.TIMEOUT],
+            "timeout_count": counts[Status.TIMEOUT],
+            "avg_duration_ms": stats.mean,
+            "min_ms": stats.percentile(0.0),
+            "max_ms": stats.percentile(1.0),
+            **{name: stats.percentile(q) for name, q in _PERCENTILES.items()},
+        }
+    return {key: row for key, row in figures.items() if row["sample_count"] > 0}
+
+
+def _figure_row(
+    groups: Sequence[Dimension], key: _Key, figures: Mapping[str, Any], since: datetime, until: datetime
+) -> dict[str, Any]:
+    """One result: the group's names, then every figure (None without samples); rates are shares in 0..1."""
+    count = int(figures.get("sample_count", 0))
+    failed, timeouts = int(figures.get("failed_count", 0)), int(figures.get("timeout_count", 0))
+    measured = ("avg_duration_ms", "min_ms", "max_ms", *_PERCENTILES)
+    return {
+        **{group.value: _plain(value) for group, value in zip(groups, key, strict=True)},
+        **{name: figures.get(name) for name in measured},
+        "sample_count": count,
+        "failed_count": failed,
+        "timeout_count": timeouts,
+        "error_rate": failed / count if count else None,
+        "timeout_rate": timeouts / count if count else None,
+        "success_rate": (count - failed) / count if count else None,
+        "per_second": count / max((until - since).total_seconds(), 1e-9) if since > ALL_TIME else None,
+    }
+
+
+_SPAN_DIMENSIONS: Mapping[Dimension, ColumnElement[Any]] = {
+    Dimension.SERVICE: trace_spans.c.service,
+    Dimension.OPERATION: trace_spans.c.operation,
+    Dimension.MODEL: trace_spans.c.model_id,
+    Dimension.REGION: trace_spans.c.region,
+    Dimension.JOB: trace_spans.c.job_id,
+    Dimension.STATUS: trace_spans.c.status,
+    Dimension.ERROR: trace_spans.c.error_message,
+    Dimension.HOUR: func.date_trunc("hour", trace_spans.c.started_at),
+    Dimension.DAY: func.date_trunc("day", trace_spans.c.started_at),
+}
+_EXECUTION_DIMENSIONS: Mapping[Dimension, ColumnElement[Any]] = {
+    Dimension.SERVICE: trace_summaries.c.root_service,
+    Dimension.OPERATION: trace_summaries.c.root_operation,
+    Dimension.MODEL: trace_summaries.c.model_id,
+    Dimension.REGION: trace_summaries.c.region,
+    Dimension.JOB: trace_summaries.c.job_id,
+    Dimension.STATUS: trace_summaries.c.status,
+    Dimension.ROOT_CAUSE: diagnoses.c.root_cause_type,
+    Dimension.ERROR: trace_summaries.c.error_message,
+    Dimension.HOUR: func.date_trunc("hour", trace_summaries.c.started_at),
+    Dimension.DAY: func.date_trunc("day", trace_summaries.c.started_at),
+}
+_ROLLUP_DIMENSIONS: Mapping[Dimension, ColumnElement[Any]] = {
+    Dimension.SERVICE: operation_rollups.c.service,
+    Dimension.OPERATION: operation_rollups.c.operation,
+    Dimension.MODEL: operation_rollups.c.model_id,
+    Dimension.REGION: operation_rollups.c.region,
+    Dimension.STATUS: operation_rollups.c.status,
+}
+
+
+def _job_pattern(reader: Reader, intent: Intent) -> Outcome:
+    """What the executions that pass the filters have in common; of a job, all of its executions."""
+    since, until = _times(intent)
+    statement = statements.executions(reader, intent.filters, since, until).order_by(
+        trace_summaries.c.started_at.desc()
+    )
+    rows = reader.rows(statement.limit(PATTERN_ROWS))
+    peers = [peer_of(row) for row in rows]
+    failed = [peer for peer in peers if peer.status.is_failure]
+    if not peers:
+        return Outcome([], 0, as_text(statement), "No execution in this window matches.")
+    results = [pattern.model_dump(mode="json") for pattern in jobs.failure_patterns(failed)]
+    return Outcome(results, len(results), as_text(statement.limit(PATTERN_ROWS)), jobs.job_pattern(peers) + ".")
+
+
+def _list_names(reader: Reader, intent: Intent) -> Outcome:
+    """Distinct services, operations, models, regions or jobs, with the figures of each."""
+    dimension = intent.group_by[0]
+    of_executions = dimension in (Dimension.JOB, Dimension.ROOT_CAUSE, Dimension.STATUS)
+    groups = (Dimension.SERVICE, dimension) if dimension is Dimension.OPERATION else (dimension,)
+    return _measure(
+        reader, replace(intent, group_by=groups, target="executions" if of_executions else "spans", metric=Metric.COUNT)
+    )
+
+
+_STATEMENTS: Mapping[IntentName, Callable[[Reader, Intent], Outcome]] = {
+    IntentName.LIST_FAILURES: _list_executions,
+    IntentName.SEARCH: _list_executions,
+    IntentName.SLOWEST: _slowest,
+    IntentName.MEASURE: _measure,
+    IntentName.JOB_PATTERN: _job_pattern,
+    IntentName.LIST_NAMES: _list_names,
+}
+
+
+def _times(intent: Intent) -> tuple[datetime, datetime]:
+    if intent.window is None:
+        return ALL_TIME, datetime.max.replace(year=2261, tzinfo=ALL_TIME.tzinfo)
+    return intent.window.since, intent.window.until
+
+
+def _count(reader: Reader, statement: Select[Any]) -> int:
+    counted = statement.order_by(None).with_only_columns(func.count().label("total"), maintain_column_froms=True)
+    return int(reader.rows(counted)[0]["total"])
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}

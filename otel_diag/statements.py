@@ -1,0 +1,126 @@
+"""Statements over executions, spans and rollups, from filters: the SQL of the query service, in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_
+
+from otel_diag.ask.intent import Dimension, Filters
+from otel_diag.model import ENGINE_VERSION
+from otel_diag.reader import Reader
+from otel_diag.store.schema import diagnoses, operation_rollups, trace_spans, trace_summaries
+
+
+def executions(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
+    """Executions (or traces without one) that started in the window, by their newest attempt, with their diagnosis."""
+    summaries = trace_summaries.c
+    diagnosed = and_(
+        diagnoses.c.tenant == summaries.tenant,
+        diagnoses.c.unit_id == summaries.unit_id,
+        diagnoses.c.engine_version == ENGINE_VERSION,
+        diagnoses.c.content_key == summaries.content_key,
+    )
+    chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
+    statement = (
+        reader.select(trace_summaries, *chosen)
+        .outerjoin(diagnoses, diagnosed)
+        .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
+    )
+    return statement.where(*_execution_conditions(filters))
+
+
+def _execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    summaries = trace_summaries.c
+    conditions = [
+        *_any_of(summaries.model_id, filters.models),
+        *_any_of(summaries.region, filters.regions),
+        *_any_of(summaries.job_id, filters.jobs),
+        *_any_of(summaries.status, filters.statuses),
+        *_any_of(diagnoses.c.root_cause_type, filters.root_causes),
+        *_between(summaries.duration_ms, filters),
+    ]
+    if filters.services:
+        conditions.append(or_(*(_in_json(summaries.services, json.dumps(name)) for name in filters.services)))
+    if filters.operations:
+        conditions.append(or_(*(_has_operation(name) for name in filters.operations)))
+    if filters.text:
+        conditions.append(summaries.error_message.icontains(filters.text, autoescape=True))
+    return conditions
+
+
+def _has_operation(name: str) -> ColumnElement[bool]:
+    """An element is ``service.operation``: the operation alone ends it, a qualified one is all of it."""
+    inner = json.dumps(name)[1:-1]
+    elements = trace_summaries.c.elements
+    return or_(_in_json(elements, f'.{inner}"'), _in_json(elements, f'"{inner}"'))
+
+
+def _in_json(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+    return cast(column, Text).contains(text, autoescape=True)
+
+
+def spans(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
+    """Spans that started in the window."""
+    table = trace_spans.c
+    conditions = [
+        *_any_of(table.service, filters.services),
+        *_any_of(table.model_id, filters.models),
+        *_any_of(table.region, filters.regions),
+        *_any_of(table.job_id, filters.jobs),
+        *_any_of(table.status, filters.statuses),
+        *_between(table.duration_ms, filters),
+    ]
+    if filters.operations:
+        qualified = table.service + "." + table.operation
+        conditions.append(or_(table.operation.in_(filters.operations), qualified.in_(filters.operations)))
+    if filters.text:
+        conditions.append(table.error_message.icontains(filters.text, autoescape=True))
+    chosen = columns or tuple(trace_spans.c)
+    return reader.select(trace_spans, *chosen).where(table.started_at >= since, table.started_at < until, *conditions)
+
+
+def rollups(
+    reader: Reader, filters: Filters, measure: str, since: datetime, until: datetime, keys: Sequence[Any]
+) -> Select[Any]:
+    """Latency sketches of a window, merged for each combination of ``keys``; ``since`` must be a whole hour."""
+    table = operation_rollups.c
+    conditions = [
+        *_any_of(table.service, filters.services),
+        *_any_of(table.model_id, filters.models),
+        *_any_of(table.region, filters.regions),
+        *_any_of(table.status, filters.statuses),
+    ]
+    if filters.operations:
+        qualified = table.service + "." + table.operation
+        conditions.append(or_(table.operation.in_(filters.operations), qualified.in_(filters.operations)))
+    counted = (func.sum(table.sample_count).label("sample_count"), func.sum(table.sum_ms).label("sum_ms"))
+    return (
+        reader.select(operation_rollups, *keys, table.status, table.latency_bucket, *counted)
+        .where(table.measure == measure, table.bucket_start >= since, table.bucket_start < until, *conditions)
+        .group_by(*keys, table.status, table.latency_bucket)
+    )
+
+
+def can_use_rollups(filters: Filters, dimensions: Sequence[Dimension]) -> bool:
+    """Whether the sketches know everything that is filtered and grouped by."""
+    unknown = {Dimension.JOB, Dimension.ROOT_CAUSE, Dimension.ERROR, Dimension.HOUR, Dimension.DAY}
+    narrowed = filters.jobs or filters.root_causes or filters.text
+    bounded = filters.min_duration_ms is not None or filters.max_duration_ms is not None
+    return not narrowed and not bounded and not unknown.intersection(dimensions)
+
+
+def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> list[ColumnElement[bool]]:
+    return [column.in_([str(value) for value in values])] if values else []
+
+
+def _between(column: ColumnElement[Any], filters: Filters) -> list[ColumnElement[bool]]:
+    conditions = []
+    if filters.min_duration_ms is not None:
+        conditions.append(column >= filters.min_duration_ms)
+    if filters.max_duration_ms is not None:
+        conditions.append(column <= filters.max_duration_ms)
+    return conditions
