@@ -135,7 +135,7 @@ class Queries:
     # ---------------------------------------------------------------------------------- one execution
 
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
-        """Why it failed or was slow. ``analysis_type`` leaves parts of the answer out; it does not change the verdict."""
+        """Why it failed or was slow. ``analysis_type`` leaves parts out, the verdict stays the same."""
         unit = self._unit(key)
         report = self._diagnosis(unit)
         parts: dict[str, Any] = {"analysis_type": analysis_type}
@@ -241,7 +241,7 @@ class Queries:
         )
         return analysis.model_copy(update={"next_steps": next_steps.after_job(analysis)})
 
-    def recent_failures(self, limit: int = 10, filters: Filters = Filters()) -> RecentFailures:  # noqa: B008
+    def recent_failures(self, limit: int = 10, filters: Filters = Filters()) -> RecentFailures:
         """Executions whose newest attempt failed, newest first, with what they share. Default window: 24 hours."""
         if limit < 1:
             raise BadInput("limit must be at least 1")
@@ -263,8 +263,8 @@ class Queries:
         )
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
-    def performance(self, filters: Filters = Filters()) -> Performance:  # noqa: B008
-        """Durations and success rate of executions, or of one operation, beside the window before. Default: 24 hours."""
+    def performance(self, filters: Filters = Filters()) -> Performance:
+        """Durations and success rates of executions or of one operation, beside the window before (default 24 hours)."""
         since, until = self._window(filters)
         narrowing = filters.narrowing()
         measured: Literal["executions", "operation"] = "executions"

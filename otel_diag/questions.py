@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func
@@ -14,7 +14,7 @@ from otel_diag.analyse import jobs, next_steps
 from otel_diag.analyse.baseline import OperationStats
 from otel_diag.ask.describe import describe, understood
 from otel_diag.ask.grammar import understand
-from otel_diag.ask.intent import ALL_TIME, Dimension, Filters, Intent, IntentName, Known, Metric, NotUnderstood, Window
+from otel_diag.ask.intent import ALL_TIME, Dimension, Intent, IntentName, Known, Metric, NotUnderstood, Window
 from otel_diag.briefs import brief_of_row
 from otel_diag.model import Answer, QueryAnswer, Status
 from otel_diag.reader import Reader, Row, collect_stats, peer_of

@@ -199,7 +199,7 @@ def _is_new(span: Span, folded_until: datetime | None) -> bool:
 
 
 def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
-    """The row of ``trace_summaries`` for a unit; ``suspect`` only as far as the unit alone tells, without ``latest``."""
+    """A row of ``trace_summaries``, without ``latest``; ``suspect`` only as far as the unit alone tells."""
     summary = summarise(unit)
     newest = max((span.ingested_at for span in unit.spans if span.ingested_at is not None), default=now)
     starts = [span.start_unix_nano for span in unit.spans] or [int(summary.started_at.timestamp() * 1e9)]

@@ -69,7 +69,7 @@ class Worker:
 
         Raises what the store raises.
         """
-        return self._fold_quiet() or self._diagnose_suspects()
+        return self.fold_quiet() or self.diagnose_suspects()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -85,7 +85,8 @@ class Worker:
             if not busy:
                 self._wake.wait(min(1.0, max(0.05, self._settings.quiet_seconds / 4)))
 
-    def _fold_quiet(self) -> bool:
+    def fold_quiet(self) -> bool:
+        """Fold one batch of quiet traces. False: there was none."""
         arrivals = trace_arrivals.c
         now = self._now()
         newest, oldest = func.max(arrivals.ingested_at), func.min(arrivals.ingested_at)
@@ -105,7 +106,8 @@ class Worker:
             self.counters.folded_traces += len(trace_ids)
         return bool(due)
 
-    def _diagnose_suspects(self) -> bool:
+    def diagnose_suspects(self) -> bool:
+        """Diagnose one batch of failed or slow units that have no diagnosis yet. False: there was none."""
         now = self._now()
         settle = timedelta(seconds=self._settings.settle_seconds)
         summaries = trace_summaries.c
