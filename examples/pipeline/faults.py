@@ -70,7 +70,7 @@ class ExecutionRequest:
         return cls(**{**values, "fault": Fault(values["fault"])})
 
 
-def parse(text: str) -> tuple[Fault, ...]:
+def parse_faults(text: str) -> tuple[Fault, ...]:
     """The faults of ``all``, ``none`` or a comma-separated list. Raises ValueError for an unknown name."""
     if text == "all":
         return ALL

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from faults import Fault
 from opentelemetry import trace
+
 from otel_diag_instrumentation import configure, flush, traced
 
 _MAX_TOKENS: Final = 4096

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -115,7 +116,10 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 @contextmanager
 def _process(script: str, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A child that ends when its standard input closes; in a session of its own, so Ctrl-C reaches only us."""
+    """A child that ends when its standard input closes, with its spans sent; killed when the block is left in error.
+
+    It has a session of its own, so Ctrl-C reaches only us and its children die with it.
+    """
     child = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name(script)), *arguments],
         stdin=subprocess.PIPE,
@@ -126,12 +130,13 @@ def _process(script: str, environment: Mapping[str, str], *arguments: str) -> It
     )
     try:
         yield child
-    finally:
-        try:
-            child.communicate(timeout=_STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
+        child.communicate(timeout=_STOP_S)
+    except BaseException:
+        # Interrupted, or something does not work: nothing is waited for, a container in mid-inference included.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        child.communicate()
+        raise
 
 
 @contextmanager
@@ -186,7 +191,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default="http://127.0.0.1:4318", help="base URL of an OTLP/HTTP receiver")
     parser.add_argument("--healthy", type=int, default=25, help="number of executions nothing is done to")
-    parser.add_argument("--faults", type=faults.parse, default=faults.ALL, help="all, none, or names: a,b,c")
+    parser.add_argument("--faults", type=faults.parse_faults, default=faults.ALL, help="all, none, or names: a,b,c")
     parser.add_argument("--job-id", default=f"demo-{int(time.time())}")
     parser.add_argument("--start-id", type=int, default=START_ID, help="execution id of the first one")
     parser.add_argument("--models", default=",".join(MODELS))
@@ -205,6 +210,9 @@ def main() -> int:
         )
     except KeyboardInterrupt:
         return 130
+    except RuntimeError as error:
+        print(f"pipeline: {error}", file=sys.stderr)
+        return 1
     for record in records:
         print(json.dumps(asdict(record)) if given.json else _line(record))
     return 0

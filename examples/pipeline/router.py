@@ -12,13 +12,26 @@ from typing import Any, Final
 
 import httpx
 from faults import DEADLINE_HEADER, FAULT_HEADER, Fault
-from otel_diag_instrumentation import Route, call, configure, continue_trace, route
 from serving import Answer, JsonServer, serve_until_stdin_closes
+
+from otel_diag_instrumentation import Route, call, configure, continue_trace, route
 
 _SHARE_OF_DEADLINE: Final = 0.8
 """The router gives up before the runner does, so that the runner hears why."""
 
 _ATTEMPTS: Final = 3
+
+
+class ProviderError(RuntimeError):
+    """The provider answered, and the answer is an error; ``status`` is its status code."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RateLimitError(ProviderError):
+    """The provider refuses the request for now."""
 
 
 class Router:
@@ -45,9 +58,8 @@ class Router:
                 return 200, self._call_provider(self._choose(routing, body["region"], fault), body, fault, timeout_s)
         except httpx.TimeoutException:
             return 504, {"error": f"the provider did not answer within {timeout_s:.1f} s"}
-        except httpx.HTTPStatusError as error:
-            code = error.response.status_code
-            return code if code < 500 else 502, {"error": error.response.json()["error"]}
+        except ProviderError as error:
+            return error.status if error.status < 500 else 502, {"error": str(error)}
         except httpx.TransportError as error:
             return 502, {"error": f"the provider cannot be reached: {error}"}
 
@@ -56,7 +68,7 @@ class Router:
         return routing.choose("modal-drained" if fault is Fault.CONNECTION_REFUSED else nearest, healthy=True)
 
     def _call_provider(self, provider: str, body: dict[str, Any], fault: Fault, timeout_s: float) -> dict[str, Any]:
-        """The provider's answer; tries again on 503. Raises httpx's errors, those of a status code included."""
+        """The provider's answer; tries again on 503. Raises ProviderError and httpx's errors."""
         url = f"{self._providers[provider]}/inference"
         for attempt in range(_ATTEMPTS):
             try:
@@ -64,13 +76,20 @@ class Router:
                     headers = {FAULT_HEADER: fault.value, **exchange.headers}
                     response = self._client.post(url, json=body, headers=headers, timeout=timeout_s)
                     exchange.status(response.status_code)
-                    response.raise_for_status()
-                    answer: dict[str, Any] = response.json()
-                    return answer
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE or attempt + 1 == _ATTEMPTS:
+                    return _accepted(provider, response)
+            except ProviderError as error:
+                if error.status != httpx.codes.SERVICE_UNAVAILABLE or attempt + 1 == _ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def _accepted(provider: str, response: httpx.Response) -> dict[str, Any]:
+    """The body of a successful answer. Raises ProviderError with what the provider said about a failed one."""
+    answer: dict[str, Any] = response.json()
+    if response.is_success:
+        return answer
+    kind = RateLimitError if response.status_code == httpx.codes.TOO_MANY_REQUESTS else ProviderError
+    raise kind(response.status_code, f"{provider} answered {response.status_code}: {answer['error']}")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 from faults import DEADLINE_HEADER, FAULT_HEADER, ExecutionRequest
 from opentelemetry import trace
+
 from otel_diag_instrumentation import call, configure, execution
 
 

@@ -10,6 +10,7 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach, get_current
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+
 from otel_diag_instrumentation import continue_trace, execution, inject
 from otel_diag_instrumentation.execution_context import int64
 

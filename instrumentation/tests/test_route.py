@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
 from otel_diag_instrumentation import current_route, route
 
 
