@@ -56,7 +56,6 @@ class DuckDBStore:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         self._connection = connection
-        self._writer = connection.cursor()
         self._write_lock = Lock()
         self._read_only = read_only
 
@@ -94,8 +93,8 @@ class DuckDBStore:
                 if isinstance(change, Delete):
                     _delete(writer, change)
                 elif change.rows:
-                    with _registered(writer, "changed_rows", changed_rows(change)):
-                        writer.execute(merge_sql(change, "changed_rows"))
+                    writer.register("changed_rows", changed_rows(change))
+                    writer.execute(merge_sql(change, "changed_rows"))
 
     def select(
         self,
@@ -125,19 +124,19 @@ class DuckDBStore:
 
     def close(self) -> None:
         with self._write_lock:
-            self._writer.close()
             self._connection.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._write_lock, _driver_errors():
-            self._writer.execute("BEGIN TRANSACTION")
+        """A cursor inside a transaction; what is registered on it is forgotten with it."""
+        with self._write_lock, _driver_errors(), self._connection.cursor() as writer:
+            writer.execute("BEGIN TRANSACTION")
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
+                yield writer
+                writer.execute("COMMIT")
             except BaseException:
                 with suppress(duckdb.Error):  # a COMMIT that failed has ended the transaction already
-                    self._writer.execute("ROLLBACK")
+                    writer.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -209,8 +208,8 @@ def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table) -> p
     """
     hashes = batch.column("content_hash")
     alike = f"{_overlapping(batch.column('start_unix_nano'))} AND content_hash IN (SELECT content_hash FROM hashes)"
-    with _registered(writer, "hashes", pa.table({"content_hash": hashes})):
-        stored = writer.sql(f"SELECT {_KEY} FROM trace_spans WHERE {alike}").to_arrow_table()
+    writer.register("hashes", pa.table({"content_hash": hashes}))
+    stored = writer.sql(f"SELECT {_KEY} FROM trace_spans WHERE {alike}").to_arrow_table()
     if not stored.num_rows and pc.count_distinct(hashes).as_py() == batch.num_rows:
         return batch
     key = _KEY.split(", ")
@@ -240,14 +239,14 @@ def _overlapping(starts: pa.ChunkedArray) -> str:
 
 def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, now: datetime) -> None:
     columns = ", ".join(fresh.column_names)
-    with _registered(writer, "fresh", fresh):
-        writer.execute(f"INSERT INTO trace_spans ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
-        writer.execute(
-            "INSERT INTO trace_arrivals (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, "
-            "max_start_unix_nano) SELECT tenant, trace_id, $1, count(*), min(start_unix_nano), max(start_unix_nano) "
-            "FROM fresh GROUP BY tenant, trace_id",
-            [now],
-        )
+    writer.register("fresh", fresh)
+    writer.execute(f"INSERT INTO trace_spans ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
+    writer.execute(
+        "INSERT INTO trace_arrivals (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, "
+        "max_start_unix_nano) SELECT tenant, trace_id, $1, count(*), min(start_unix_nano), max(start_unix_nano) "
+        "FROM fresh GROUP BY tenant, trace_id",
+        [now],
+    )
 
 
 def _delete(writer: duckdb.DuckDBPyConnection, change: Delete) -> None:
@@ -256,15 +255,6 @@ def _delete(writer: duckdb.DuckDBPyConnection, change: Delete) -> None:
     deleted = found[0] if found else 0
     if change.expect is not None and deleted != change.expect:
         raise Conflict(f"{deleted} rows of {change.statement.table} to delete, {change.expect} expected")
-
-
-@contextmanager
-def _registered(cursor: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    cursor.register(name, table)
-    try:
-        yield
-    finally:
-        cursor.unregister(name)
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any], max_rows: int | None) -> pa.Table:

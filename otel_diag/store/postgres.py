@@ -231,8 +231,8 @@ class _Connections:
                 return connection
             connection.close()
         connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
-        for json_type in ("json", "jsonb"):
-            connection.adapters.register_loader(json_type, TextLoader)
+        for shown_as_text in ("json", "jsonb", "uuid"):
+            connection.adapters.register_loader(shown_as_text, TextLoader)
         return connection
 
     def _give_back(self, connection: psycopg.Connection[Any]) -> None:

@@ -28,12 +28,14 @@ _ARROW_TYPES: Mapping[type[TypeEngine[Any]], pa.DataType] = {
 
 def checked_batch(batch: pa.Table) -> pa.Table:
     """The batch with exactly the columns of SPAN_SCHEMA, in its order. Raises Permanent when it cannot be."""
-    if batch.schema.equals(SPAN_SCHEMA):
-        return batch
-    try:
-        return batch.select(SPAN_SCHEMA.names).cast(SPAN_SCHEMA)
-    except (KeyError, ValueError, pa.ArrowException) as error:
-        raise Permanent(f"the batch does not fit SPAN_SCHEMA: {error}") from error
+    if not batch.schema.equals(SPAN_SCHEMA):
+        try:
+            batch = batch.select(SPAN_SCHEMA.names).cast(SPAN_SCHEMA)
+        except (KeyError, ValueError, pa.ArrowException) as error:
+            raise Permanent(f"the batch does not fit SPAN_SCHEMA: {error}") from error
+    if incomplete := [field.name for field in SPAN_SCHEMA if not field.nullable and batch[field.name].null_count]:
+        raise Permanent(f"the batch has rows without {', '.join(incomplete)}")
+    return batch
 
 
 def changed_rows(change: Upsert | Accumulate) -> pa.Table:

