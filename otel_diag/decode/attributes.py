@@ -1,0 +1,290 @@
+"""Lossless codec between OTLP attributes and JSON text.
+
+| OTLP | JSON |
+|---|---|
+| string | string |
+| int64 | integer |
+| double | number with '.' or 'e'; NaN and infinities ``{"$double": "NaN" / "Infinity" / "-Infinity"}`` |
+| bool | true / false |
+| bytes | ``{"$bytes": base64}`` |
+| array | array |
+| key-value list, and the attributes themselves | object, in the order of the wire |
+| empty value | null |
+
+A key that starts with ``$`` gets one more ``$``, so the forms above cannot be forged. Of a repeated key the first
+value stands under the key; the later ones follow in ``"$duplicates": [[position, key, value], ...]`` (the key there
+as it is written in an object). U+0000 is escaped as :func:`otel_diag.decode.columns.hide_nul` says, in keys and
+values. The ``*_strindex`` fields belong to profiles and are ignored elsewhere, as OTLP prescribes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from otel_diag.decode.columns import (
+    FALSE,
+    Int64s,
+    concatenated,
+    field,
+    hide_nul,
+    joined,
+    json_escaped,
+    json_text,
+    list_offsets,
+    owners,
+    show_nul,
+    text,
+    texts_of,
+)
+
+BYTES: Final = "$bytes"
+DOUBLE: Final = "$double"
+DUPLICATES: Final = "$duplicates"
+
+_NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+# --------------------------------------------------------------------------------------------------
+# One value at a time: nested values, and the way back.
+
+
+def _escaped_key(key: str) -> str:
+    return hide_nul("$" + key if key.startswith("$") else key)
+
+
+def _unescaped_key(key: str) -> str:
+    return show_nul(key.removeprefix("$"))
+
+
+def _double(value: float) -> object:
+    if math.isfinite(value):
+        return value
+    return {DOUBLE: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+
+
+def _object(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    members: dict[str, object] = {}
+    repeated: list[object] = []
+    for position, (key, value) in enumerate(pairs):
+        if key in members:
+            repeated.append([position, key, value])
+        else:
+            members[key] = value
+    return {**members, DUPLICATES: repeated} if repeated else members
+
+
+def _value(value: AnyValue) -> object:
+    kind = value.WhichOneof("value")
+    match kind:
+        case "string_value":
+            return hide_nul(value.string_value)
+        case "double_value":
+            return _double(value.double_value)
+        case "bytes_value":
+            return {BYTES: base64.b64encode(value.bytes_value).decode()}
+        case "array_value":
+            return [_value(item) for item in value.array_value.values]
+        case "kvlist_value":
+            return _object((_escaped_key(item.key), _value(item.value)) for item in value.kvlist_value.values)
+        case "int_value" | "bool_value":
+            return getattr(value, kind)
+        case _:
+            return None
+
+
+def otlp_value(value: object) -> dict[str, Any]:
+    """A decoded JSON value as OTLP/JSON writes an AnyValue; ``{}`` for the empty value."""
+    match value:
+        case None:
+            return {}
+        case bool():
+            return {"boolValue": value}
+        case str():
+            return {"stringValue": show_nul(value)}
+        case int():
+            return {"intValue": str(value)}
+        case float():
+            return {"doubleValue": value}
+        case list():
+            return {"arrayValue": {"values": [otlp_value(item) for item in value]}}
+        case dict():
+            if BYTES in value:
+                return {"bytesValue": value[BYTES]}
+            if DOUBLE in value:
+                return {"doubleValue": value[DOUBLE]}
+            return {"kvlistValue": {"values": otlp_attributes(value)}}
+        case _:
+            raise TypeError(f"not a decoded JSON value: {type(value).__name__}")
+
+
+def otlp_attributes(members: Mapping[str, object]) -> list[dict[str, Any]]:
+    """A decoded JSON object of attributes as OTLP/JSON's list of key and value, duplicates back in their places."""
+    pairs = [(key, value) for key, value in members.items() if key != DUPLICATES]
+    repeated: Any = members.get(DUPLICATES, ())
+    for position, key, value in repeated:
+        pairs.insert(position, (key, value))
+    return [{"key": _unescaped_key(key), "value": otlp_value(value)} for key, value in pairs]
+
+
+def load_attributes(text: str) -> dict[str, Any]:
+    """A JSON object of attributes for reading: plain keys, the first of duplicates, doubles as floats.
+
+    Bytes stay ``{"$bytes": base64}``, and the escape of U+0000 stays: what is read here may be stored again.
+    """
+    members: dict[str, Any] = json.loads(text)
+    return _plain_object(members) if "$" in text else members
+
+
+def plain(value: Any) -> Any:
+    """:func:`load_attributes` for a value that is parsed already."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        if BYTES in value:
+            return value
+        if DOUBLE in value:
+            return _NON_FINITE[value[DOUBLE]]
+        return _plain_object(value)
+    return value
+
+
+def _plain_object(members: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key.removeprefix("$"): plain(value) for key, value in members.items() if key != DUPLICATES
+    }
+
+
+# --------------------------------------------------------------------------------------------------
+# Whole columns.
+
+
+@dataclass(frozen=True, slots=True)
+class FlatAttributes:
+    """The attributes of many owners (spans, resources, ...), one below the other.
+
+    ``offsets``: where each owner's begin; per attribute ``owners``: index of its owner, ``codes``: number of its key,
+    ``values``: struct array. ``codes_by_key`` is in the order of the codes.
+    """
+
+    offsets: npt.NDArray[np.int32]
+    owners: Int64s
+    codes: Int64s
+    codes_by_key: dict[str, int]
+    values: pa.StructArray
+
+    @classmethod
+    def of(cls, lists: pa.ListArray) -> FlatAttributes:
+        """From ptars' list<struct<key, value, ...>>, one list per owner."""
+        pairs = lists.flatten()
+        keys = field(pairs, "key").dictionary_encode()
+        offsets = list_offsets(lists)
+        return cls(
+            offsets=offsets,
+            owners=owners(offsets),
+            codes=keys.indices.to_numpy().astype(np.int64),
+            codes_by_key={key: code for code, key in enumerate(keys.dictionary.to_pylist())},
+            values=field(pairs, "value"),
+        )
+
+    def json(self) -> pa.Array:
+        """One JSON object per owner."""
+        keys = [json_text(_escaped_key(key)) + ":" for key in self.codes_by_key]
+        if not keys:
+            return texts_of(["{}"] * (len(self.offsets) - 1))
+        pairs = _pair_texts(keys, self)
+        objects = joined(self.offsets, pairs, "{", "}")
+        return _with_duplicates(objects, pairs, keys, self)
+
+
+def _pair_texts(keys: list[str], flat: FlatAttributes) -> pa.Array:
+    """``"key":value`` per attribute."""
+    strings = field(flat.values, "string_value")
+    bodies = [json_escaped(strings)]
+    for name, encode in _ENCODERS.items():
+        column = field(flat.values, name)
+        if column.null_count < len(column):
+            bodies.append(encode(column))
+    is_string = strings.is_valid().to_numpy(zero_copy_only=False)
+    openings = texts_of(keys + [key + '"' for key in keys])
+    return concatenated(
+        openings.take(pa.array(flat.codes + is_string * len(keys))),
+        pc.coalesce(*bodies, text("null")),
+        texts_of(["", '"']).take(pa.array(is_string.astype(np.int8))),
+    )
+
+
+def _double_texts(column: pa.Array) -> pa.Array:
+    texts = column.cast(pa.string())
+    texts = pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, concatenated(texts, ".0"))
+    finite = pc.is_finite(column)
+    if pc.all(finite).as_py() is not False:
+        return texts
+    special = [json_text(_double(value)) for value in column.filter(pc.invert(finite)).to_pylist()]
+    return pc.replace_with_mask(texts, pc.fill_null(pc.invert(finite), FALSE), texts_of(special))
+
+
+def _each(column: pa.Array, encode: Any) -> pa.Array:
+    """Python for the rare kinds: one call per value that is set."""
+    return texts_of([None if value is None else json_text(encode(value)) for value in column.to_pylist()])
+
+
+def _array_texts(column: pa.Array) -> pa.Array:
+    return _each(column, lambda array: [_value(AnyValue.FromString(item)) for item in array["values"]])
+
+
+def _kvlist_texts(column: pa.Array) -> pa.Array:
+    def members(kvlist: dict[str, list[bytes]]) -> dict[str, object]:
+        items = map(KeyValue.FromString, kvlist["values"])
+        return _object((_escaped_key(item.key), _value(item.value)) for item in items)
+
+    return _each(column, members)
+
+
+_ENCODERS: Final[dict[str, Any]] = {
+    "int_value": lambda column: column.cast(pa.string()),
+    "bool_value": lambda column: column.cast(pa.string()),
+    "double_value": _double_texts,
+    "bytes_value": lambda column: _each(column, lambda value: {BYTES: base64.b64encode(value).decode()}),
+    "array_value": _array_texts,
+    "kvlist_value": _kvlist_texts,
+}
+
+
+def _with_duplicates(objects: pa.Array, pairs: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
+    """Rewrite the objects of owners that repeat a key; usually there is none."""
+    slots = flat.owners * len(keys) + flat.codes
+    if pc.count_distinct(pa.array(slots)).as_py() == len(slots):
+        return objects
+    ordered = np.sort(slots)
+    repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
+    rewritten = [_object_with_duplicates(pairs, keys, flat, owner) for owner in repeating.tolist()]
+    mask = np.zeros(len(objects), bool)
+    mask[repeating] = True
+    return pc.replace_with_mask(objects, pa.array(mask), texts_of(rewritten))
+
+
+def _object_with_duplicates(pairs: pa.Array, keys: list[str], flat: FlatAttributes, owner: int) -> str:
+    first, last = int(flat.offsets[owner]), int(flat.offsets[owner + 1])
+    seen: set[int] = set()
+    members: list[str] = []
+    repeated: list[str] = []
+    codes = flat.codes[first:last].tolist()
+    for position, (code, pair) in enumerate(zip(codes, pairs[first:last].to_pylist(), strict=True)):
+        if code in seen:
+            key = keys[code]
+            repeated.append(f"[{position},{key[:-1]},{pair[len(key) :]}]")
+        else:
+            seen.add(code)
+            members.append(pair)
+    return "{" + ",".join([*members, f'"{DUPLICATES}":[{",".join(repeated)}]']) + "}"

@@ -1,0 +1,132 @@
+"""Small vectorised helpers over Arrow text and binary columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Int64s = npt.NDArray[np.int64]
+
+_ESCAPE: Final = "\u241b"
+_NUL_MARK: Final = "\u2400"
+_HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
+_NUL_PATTERN: Final = "[\\x00\u241b]"
+NO_TEXT: Final = pa.scalar(None, pa.string())
+FALSE: Final = pa.scalar(False, pa.bool_())
+EMPTY_TEXT: Final = pa.scalar("", pa.string())
+
+_JSON_PATTERN: Final = '[\\x00-\\x1f"\\\\\u241b]'
+
+
+def text(value: str) -> pa.Scalar:
+    """A typed scalar: given a bare Python value, pyarrow infers its type anew in every call, at 50 us each."""
+    return pa.scalar(value, pa.string())
+
+
+def texts_of(values: Sequence[str | None]) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def hide_nul(text: str) -> str:
+    """Make text storable everywhere: U+0000 becomes ``␛␀``, and ``␛`` itself ``␛␛``. :func:`show_nul` undoes it.
+
+    PostgreSQL can store U+0000 neither in text nor in JSON that is read later.
+    """
+    if "\0" not in text and _ESCAPE not in text:
+        return text
+    return text.replace(_ESCAPE, _ESCAPE * 2).replace("\0", _ESCAPE + _NUL_MARK)
+
+
+def show_nul(text: str) -> str:
+    if _ESCAPE not in text:
+        return text
+    parts = text.split(_ESCAPE * 2)
+    return _ESCAPE.join(part.replace(_ESCAPE + _NUL_MARK, "\0") for part in parts)
+
+
+def json_text(value: object) -> str:
+    """Compact JSON; the caller has replaced NaN and Infinity."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _rewritten(texts: pa.Array, pattern: str, rewrite: Any) -> pa.Array:
+    """Apply a Python function to the few texts that match; the rest is not touched."""
+    mask = pc.match_substring_regex(texts, pattern)
+    if not pc.any(mask).as_py():
+        return texts
+    changed = pa.array([rewrite(text) for text in texts.filter(mask).to_pylist()], texts.type)
+    return pc.replace_with_mask(texts, pc.fill_null(mask, FALSE), changed)
+
+
+def storable(texts: pa.Array) -> pa.Array:
+    """:func:`hide_nul` over a column."""
+    return _rewritten(texts, _NUL_PATTERN, hide_nul)
+
+
+def json_escaped(texts: pa.Array) -> pa.Array:
+    """The inside of a JSON string, without its quotes."""
+    return _rewritten(texts, _JSON_PATTERN, lambda text: json_text(hide_nul(text))[1:-1])
+
+
+def concatenated(*parts: pa.Array | str) -> pa.Array:
+    """Row by row; null where any part is null."""
+    typed = [text(part) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*typed, EMPTY_TEXT)
+
+
+def quoted(texts: pa.Array) -> pa.Array:
+    return concatenated('"', json_escaped(texts), '"')
+
+
+def null_if_empty(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(texts, EMPTY_TEXT), NO_TEXT, texts)
+
+
+def nonzero_text(numbers: pa.Array) -> pa.Array:
+    """Decimal text, null for zero."""
+    return pc.if_else(pc.equal(numbers, pa.scalar(0, numbers.type)), NO_TEXT, numbers.cast(pa.string()))
+
+
+def hex_text(ids: pa.Array) -> pa.Array:
+    """Lower-case hex of each binary value, whatever its length. No nulls."""
+    offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    data = np.frombuffer(ids.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    return pa.StringArray.from_buffers(
+        len(ids), pa.py_buffer((offsets - offsets[0]) * np.int32(2)), pa.py_buffer(_HEX[data])
+    )
+
+
+def field(structs: pa.StructArray, name: str) -> pa.Array:
+    """A member of a struct column; null where the struct is."""
+    # The kernel takes ten times as long as the plain accessor, which ignores the validity of the struct.
+    return pc.struct_field(structs, name) if structs.null_count else structs.field(name)
+
+
+def list_offsets(lists: pa.Array) -> npt.NDArray[np.int32]:
+    """Offsets into ``lists.flatten()``; a null list counts as empty."""
+    lengths = pc.fill_null(pc.list_value_length(lists), pa.scalar(0, pa.int32())).to_numpy(zero_copy_only=False)
+    return np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+
+
+def owners(offsets: npt.NDArray[np.int32]) -> Int64s:
+    """For every flattened value the index of the list it came from."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def joined(offsets: npt.NDArray[np.int32], texts: pa.Array, opening: str, closing: str) -> pa.Array:
+    """The texts of each list, separated by commas, in brackets."""
+    lists = pa.ListArray.from_arrays(pa.array(offsets), texts)
+    return concatenated(opening, pc.binary_join(lists, ","), closing)
+
+
+def json_object(members: dict[str, pa.Array]) -> pa.Array:
+    """One JSON object a row from columns of JSON text; a member that is null is left out, '{}' when all are."""
+    # pyarrow's null_handling="skip" loses rows in which everything is null, hence the commas by hand.
+    texts = [pc.fill_null(concatenated(f'"{key}":', column, ","), EMPTY_TEXT) for key, column in members.items()]
+    return concatenated("{", pc.ascii_rtrim(concatenated(*texts), ","), "}")

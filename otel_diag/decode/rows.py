@@ -1,0 +1,65 @@
+"""Stored rows to spans: for the few traces somebody looks at."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from otel_diag.decode.attributes import load_attributes, plain
+from otel_diag.model import Attributes, Event, Link, Span, Status
+
+_PLAIN = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "service",
+    "operation",
+    "kind",
+    "start_unix_nano",
+    "end_unix_nano",
+    "error_type",
+    "error_message",
+    "execution_id",
+    "attempt",
+    "job_id",
+    "model_id",
+    "region",
+    "service_version",
+    "scope_name",
+    "content_hash",
+)
+_JSON = ("status", "attributes", "resource_attributes", "events", "links")
+
+
+def table_to_spans(table: pa.Table) -> list[Span]:
+    """Rows with the columns of ``trace_spans`` as spans, in row order; without ``ingested_at``, theirs is None."""
+    resources: dict[str, Attributes] = {}
+    ingested = "ingested_at" in table.column_names
+    columns = [*_PLAIN, *_JSON, "ingested_at"] if ingested else [*_PLAIN, *_JSON]
+    spans = []
+    for row in table.select(columns).to_pylist():
+        text = row.pop("resource_attributes")
+        if text not in resources:
+            resources[text] = load_attributes(text)
+        row["status"] = Status(row["status"])
+        row["attributes"] = load_attributes(row["attributes"])
+        row["events"] = _events(row["events"])
+        row["links"] = _links(row["links"])
+        spans.append(Span(resource=resources[text], **row))
+    return spans
+
+
+def _load_list(text: str | None) -> list[dict[str, Any]]:
+    return json.loads(text) if text else []
+
+
+def _events(text: str | None) -> tuple[Event, ...]:
+    return tuple(
+        Event(event["name"], event["time_unix_nano"], plain(event["attributes"])) for event in _load_list(text)
+    )
+
+
+def _links(text: str | None) -> tuple[Link, ...]:
+    return tuple(Link(link["trace_id"], link["span_id"], plain(link["attributes"])) for link in _load_list(text))
