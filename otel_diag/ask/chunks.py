@@ -158,7 +158,7 @@ class Chunker:
         return Word(token.text, quoted=True, hint=hint), at + 1
 
     def _text(self, at: int, _: Chunk | None) -> _Found:
-        """"mentioning connection refused today": the words up to the next time, or all."""
+        """ "mentioning connection refused today": the words up to the next time, or all."""
         found = self._first(at, (Kind.TEXT,))
         if found is None or found[1] >= len(self.tokens) or self.tokens[found[1]].quoted:
             return None
@@ -184,7 +184,7 @@ class Chunker:
         """The word after "job", "model", "service" ...: its name, unless it is a word of the grammar."""
         hint = _dimension_of(previous)
         token = self.tokens[at]
-        if hint is None or isinstance(previous, Cue) and _is_plural(previous):
+        if hint is None or (isinstance(previous, Cue) and _is_plural(previous)):
             return None
         if self._spelled_over(at):
             return None
@@ -209,7 +209,7 @@ class Chunker:
         return (Period(found[0]), found[1]) if found else None
 
     def _length(self, at: int, previous: Chunk | None) -> _Found:
-        """"longer than 5 s", "in 10-30ms", "between 10 and 30 ms", a bare "13 ms"."""
+        """ "longer than 5 s", "in 10-30ms", "between 10 and 30 ms", a bare "13 ms"."""
         comparison = self._first(at, (Kind.LONGER, Kind.SHORTER, Kind.ABOUT))
         start = comparison[1] if comparison else at
         while comparison and self._word(start) in ("a", "than", "about", "just", "the"):
@@ -223,7 +223,11 @@ class Chunker:
         number, unit, after = quantity
         value = _milliseconds(number, unit)
         kind = comparison[0].kind if comparison else Kind.ABOUT
-        if kind == Kind.LONGER or (kind == Kind.ABOUT and self._word(after) in ("or", "and") and self._word(after + 1) in ("more", "longer", "above", "over")):
+        if kind == Kind.LONGER or (
+            kind == Kind.ABOUT
+            and self._word(after) in ("or", "and")
+            and self._word(after + 1) in ("more", "longer", "above", "over")
+        ):
             return Length(value, None), after + (2 if kind == Kind.ABOUT else 0)
         if kind == Kind.SHORTER:
             return Length(None, value), after
@@ -254,7 +258,7 @@ class Chunker:
         return _milliseconds(float(self._word(at)), unit), _milliseconds(high, unit), after
 
     def _http_code(self, at: int, previous: Chunk | None) -> _Found:
-        """"504 errors", "HTTP 429", "status 500"."""
+        """ "504 errors", "HTTP 429", "status 500"."""
         word = self._word(at)
         if word in ("http", "code") and self._word(at + 1).isdecimal():
             return self._http_code(at + 1, Cue(Kind.SUMMARY, "", "status"))
@@ -268,7 +272,7 @@ class Chunker:
         return Text(word), at + 1
 
     def _limit(self, at: int, _: Chunk | None) -> _Found:
-        """"top 5", "last 10" (failures), "5 slowest", "10 failed executions"."""
+        """ "top 5", "last 10" (failures), "5 slowest", "10 failed executions"."""
         top = self._first(at, (Kind.TOP,))
         start = top[1] if top else at
         number = _integer(self._word(start))
@@ -310,7 +314,7 @@ class Chunker:
         return None
 
     def _grouping(self, at: int, _: Chunk | None) -> _Found:
-        """"per region", "by model and service", "hourly"."""
+        """ "per region", "by model and service", "hourly"."""
         cue = self._first(at, (Kind.GROUP,))
         if cue is None:
             return None

@@ -87,9 +87,7 @@ class _Reading:
         return any(cue.text in texts for cue in self.cues if cue.kind == kind)
 
 
-def understand(
-    text: str, known: Known, *, now: datetime, execution_id: int | None = None
-) -> Intent | NotUnderstood:
+def understand(text: str, known: Known, *, now: datetime, execution_id: int | None = None) -> Intent | NotUnderstood:
     """What the question asks for, or why it cannot be answered and what can.
 
     ``now`` must be aware; times without a zone are UTC. ``execution_id`` is what "it" and a question that needs an
@@ -163,7 +161,7 @@ def _read(chunks: Sequence[Chunk], names: Names, corrections: Sequence[str]) -> 
 
 
 def _comparison(cue: Cue) -> Cue:
-    """"slower than" without a duration after it compares with something else: a time, a name, "usual"."""
+    """ "slower than" without a duration after it compares with something else: a time, a name, "usual"."""
     if cue.kind in (Kind.LONGER, Kind.SHORTER):
         return replace(cue, kind=Kind.CHANGED if cue.text.endswith("than") else Kind.LINK)
     return cue
@@ -192,7 +190,9 @@ def _windows(chunks: Sequence[Chunk]) -> tuple[tuple[Window, ...], Window | None
     for at, chunk in enumerate(chunks):
         if isinstance(chunk, Period):
             (compared if _follows_comparison(chunks, at) else plain).append(chunk.window)
-    comparing = any(isinstance(c, Cue) and _comparison(c).kind in (Kind.COMPARE, Kind.THAN, Kind.CHANGED) for c in chunks)
+    comparing = any(
+        isinstance(c, Cue) and _comparison(c).kind in (Kind.COMPARE, Kind.THAN, Kind.CHANGED) for c in chunks
+    )
     both = sorted((*plain, *compared), key=lambda window: (window.until, window.since))
     if len(both) > 2 or (len(both) == 2 and not comparing):
         raise _Refused("I can look at one time window at a time, or compare two.")
@@ -272,7 +272,8 @@ def _stands_where_a_name_does(chunks: Sequence[Chunk], at: int) -> bool:
     """After "for", "of", "in" ..., or before "calls", "service", "failures", "latency" ..."""
     after = chunks[at + 1] if at + 1 < len(chunks) else None
     if isinstance(after, Cue) and (
-        after.kind in (Kind.DIMENSION, Kind.STATUS, Kind.LATENCY) or (after.kind == Kind.NOUN and after.value == "spans")
+        after.kind in (Kind.DIMENSION, Kind.STATUS, Kind.LATENCY)
+        or (after.kind == Kind.NOUN and after.value == "spans")
     ):
         return not _follows(chunks, at, (Kind.METRIC, Kind.COUNT))
     return _follows(chunks, at, (Kind.LINK,))
@@ -456,7 +457,11 @@ def _compares(reading: _Reading) -> bool:
     """Whether two times are compared: "than yesterday", "this week vs last week", "got slower"."""
     if reading.baseline is not None:
         return True
-    return reading.has(Kind.CHANGED, Kind.THAN) and not _several_of_one_dimension(reading) and not reading.has(Kind.COMPARE)
+    return (
+        reading.has(Kind.CHANGED, Kind.THAN)
+        and not _several_of_one_dimension(reading)
+        and not reading.has(Kind.COMPARE)
+    )
 
 
 def _several_of_one_dimension(reading: _Reading) -> Dimension | None:
@@ -540,7 +545,9 @@ def _metric(reading: _Reading) -> Metric:
     if named or reading.has(Kind.LATENCY):
         return Metric.AVG
     counts = reading.has(Kind.COUNT) or statuses or reading.filters.root_causes
-    if counts or (reading.has(Kind.NOUN) and not reading.has(Kind.COMPARE, Kind.CHANGED, Kind.SLOWEST, Kind.PERFORMANCE)):
+    if counts or (
+        reading.has(Kind.NOUN) and not reading.has(Kind.COMPARE, Kind.CHANGED, Kind.SLOWEST, Kind.PERFORMANCE)
+    ):
         return Metric.COUNT
     if reading.has(Kind.MOST) and not reading.has(Kind.SLOWEST, Kind.CHANGED, Kind.COMPARE, Kind.PERFORMANCE):
         return Metric.COUNT

@@ -89,11 +89,6 @@ class Names:
     def __contains__(self, word: str) -> bool:
         return word.casefold() in self._exact
 
-    def is_near(self, word: str) -> bool:
-        """Whether the word could stand for a known name in any way."""
-        found = self.resolve(word, None)
-        return found is not None
-
     def spelled_over(self, tokens: Sequence[Token], at: int) -> tuple[str, int] | None:
         """A known name that several words spell ("POST /v1/infer", "us east"): the name, the position after it."""
         for length in range(min(_LONGEST_NAME, len(tokens) - at), 1, -1):
@@ -118,14 +113,18 @@ class Names:
         spelled = self._exact.get(text.casefold())
         if spelled is None and text.casefold().endswith("s"):
             spelled = self._exact.get(text.casefold()[:-1])
-        yield from spelled or self._squashed.get(squash(text), ())
+        yield from spelled or self._squashed.get(squash(text), [])
 
     def _as_element(self, text: str) -> Iterator[tuple[Dimension, str]]:
         """``service.operation`` where both are known: the pair, as an operation."""
         for position in (match.start() for match in re.finditer(r"\.", text)):
-            services = [name for kind, name in self._exact.get(text[:position].casefold(), ()) if kind == Dimension.SERVICE]
+            services = [
+                name for kind, name in self._exact.get(text[:position].casefold(), ()) if kind == Dimension.SERVICE
+            ]
             operations = [
-                name for kind, name in self._exact.get(text[position + 1 :].casefold(), ()) if kind == Dimension.OPERATION
+                name
+                for kind, name in self._exact.get(text[position + 1 :].casefold(), ())
+                if kind == Dimension.OPERATION
             ]
             if services and operations:
                 yield Dimension.OPERATION, f"{services[0]}\0{operations[0]}"

@@ -30,14 +30,37 @@ UNITS: Final[dict[str, timedelta]] = {
     )
     for unit in units.split()
 }
-NUMBERS: Final[dict[str, float]] = {
-    word: value
-    for value, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
-} | {"a": 1, "an": 1, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50, "couple": 2, "few": 3, "half": 0.5}
+_COUNTED: Final = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+NUMBERS: Final[dict[str, float]] = {word: value for value, word in enumerate(_COUNTED)} | {
+    "a": 1,
+    "an": 1,
+    "half": 0.5,
+    "couple": 2,
+    "few": 3,
+    "fifteen": 15,
+    "twenty": 20,
+    "thirty": 30,
+    "fifty": 50,
+}
 
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS: Final = tuple(
-    "january february march april may june july august september october november december".split()
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
 )
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?$")
 _ATTACHED: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)-?(?P<unit>[a-z]+)$")
@@ -70,7 +93,7 @@ _Match = tuple[_Period, int]
 
 
 def match_quantity(tokens: Sequence[Token], at: int) -> tuple[float, str, int] | None:
-    """"24h", "2 days", "an hour", "half an hour", "a few minutes": number, unit as typed, position after it."""
+    """ "24h", "2 days", "an hour", "half an hour", "a few minutes": number, unit as typed, position after it."""
     if at >= len(tokens) or tokens[at].quoted:
         return None
     word = tokens[at].word
@@ -171,7 +194,7 @@ def _ago(tokens: Sequence[Token], at: int, now: datetime) -> _Match | None:
 
 
 def _rolling(tokens: Sequence[Token], at: int, now: datetime) -> _Match | None:
-    """"last hour", "past 2 days". "last week", "last month": the calendar's, as people mean them."""
+    """ "last hour", "past 2 days". "last week", "last month": the calendar's, as people mean them."""
     cue = _word(tokens, at)
     if cue not in _ROLLING:
         return None
@@ -215,9 +238,9 @@ def _calendar(tokens: Sequence[Token], at: int, now: datetime) -> _Match | None:
     day_parts |= {f"yesterday {part}": (midnight - DAY, hours) for part, hours in parts.items()}
     day_parts |= {"last night": (midnight - DAY, (18, 30)), "last evening": (midnight - DAY, (18, 24))}
     if found := day_parts.get(" ".join(words)):
-        base, (begin, end) = found
-        period = _Period(base + begin * HOUR, min(base + end * HOUR, max(now, base + begin * HOUR)), " ".join(words))
-        return period, at + 2
+        base, (first, last) = found
+        begin = base + first * HOUR
+        return _Period(begin, min(base + last * HOUR, max(now, begin)), " ".join(words)), at + 2
     if words[0] == "overnight":
         return _Period(midnight - 6 * HOUR, min(now, midnight + 6 * HOUR), "overnight"), at + 1
     if words[0] == "tonight":

@@ -1,0 +1,332 @@
+"""SQL written by people and agents, made safe to run: parsed, checked node by node, rewritten for one tenant.
+
+What is not known to be harmless is refused: statements, syntax, functions, types and tables each have to be on a list
+here. What runs is the text generated from the checked tree, never the text that was sent, so nothing hides in comments
+or in quoting that the engine reads differently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from otel_diag.errors import BadInput
+
+MAX_SQL: Final = 20_000
+"""Characters of a statement."""
+MAX_NESTING: Final = 60
+"""Parentheses within parentheses; the parser recurses."""
+MAX_NODES: Final = 5_000
+
+_COLUMN_FUNCTIONS: Final = frozenset(
+    ("user", "current_user", "session_user", "system_user", "current_role", "current_catalog", "current_schema")
+)
+"""Names that look like columns and are functions."""
+
+
+class _KeyedDuckDB(DuckDB):
+    """DuckDB, but ``->> 'execution.id'`` keeps its right side: a key with a dot must not become a path."""
+
+    def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
+        return path
+
+
+_DIALECTS: Final[Mapping[str, type[Dialect]]] = {"duckdb": _KeyedDuckDB, "postgres": Postgres}
+
+_STRUCTURE: Final[tuple[type[exp.Expr], ...]] = (
+    # queries and their clauses
+    exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery, exp.With, exp.CTE, exp.From, exp.Join, exp.Lateral,
+    exp.Table, exp.TableAlias, exp.Where, exp.Group, exp.GroupingSets, exp.Rollup, exp.Cube, exp.Having, exp.Qualify,
+    exp.Order, exp.Ordered, exp.Limit, exp.Fetch, exp.LimitOptions, exp.Offset, exp.Distinct, exp.Window,
+    exp.WindowSpec, exp.WithinGroup, exp.Filter, exp.IgnoreNulls, exp.RespectNulls,
+    # names and values
+    exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Literal, exp.Boolean, exp.Null, exp.Interval, exp.Var,
+    exp.DataType, exp.DataTypeParam, exp.Tuple, exp.Paren, exp.Array, exp.Bracket, exp.Slice, exp.IntervalSpan,
+    # operators
+    exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Pow, exp.Neg, exp.DPipe,
+    exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Is, exp.In, exp.Between,
+    exp.Like, exp.ILike, exp.SimilarTo, exp.RegexpLike, exp.RegexpILike, exp.Escape, exp.Any, exp.All, exp.Exists,
+    exp.And, exp.Or, exp.Not, exp.Case, exp.If, exp.Cast, exp.TryCast, exp.AtTimeZone,
+    exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar,
+    exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript,
+)  # fmt: skip
+
+_FUNCTIONS: Final[tuple[type[exp.Expr], ...]] = (
+    # aggregates
+    exp.Count, exp.CountIf, exp.Sum, exp.Avg, exp.Min, exp.Max, exp.Median, exp.Mode, exp.Stddev, exp.StddevPop,
+    exp.StddevSamp, exp.Variance, exp.VariancePop, exp.PercentileCont, exp.PercentileDisc, exp.Quantile,
+    exp.ApproxQuantile, exp.ApproxDistinct, exp.ArgMax, exp.ArgMin, exp.AnyValue, exp.Corr, exp.LogicalAnd,
+    exp.LogicalOr, exp.GroupConcat, exp.ArrayAgg,
+    # windows
+    exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile, exp.Lag, exp.Lead,
+    exp.FirstValue, exp.LastValue, exp.NthValue,
+    # numbers
+    exp.Abs, exp.Round, exp.Floor, exp.Ceil, exp.Sqrt, exp.Ln, exp.Log, exp.Exp, exp.Sign, exp.Greatest, exp.Least,
+    # text
+    exp.Lower, exp.Upper, exp.Length, exp.Trim, exp.Substring, exp.Left, exp.Right, exp.StrPosition, exp.Concat,
+    exp.ConcatWs, exp.Replace, exp.RegexpReplace, exp.RegexpExtract, exp.SplitPart, exp.StartsWith, exp.EndsWith,
+    exp.Contains,
+    # times
+    exp.TimestampTrunc, exp.DateTrunc, exp.Extract, exp.CurrentTimestamp, exp.CurrentDate, exp.UnixToTime,
+    exp.DateDiff, exp.TimestampDiff, exp.Date, exp.TsOrDsToDate, exp.TimeToStr, exp.ToChar,
+    # nulls, JSON, arrays
+    exp.Coalesce, exp.Nullif, exp.ArraySize, exp.ArrayContains,
+)  # fmt: skip
+
+_FUNCTION_NAMES: Final = frozenset(
+    [
+        "now",
+        "date_part",
+        "epoch",
+        "epoch_ms",
+        "epoch_us",
+        "time_bucket",
+        "date_bin",
+        "age",
+        "strftime",
+        "json_extract",
+        "json_extract_string",
+        "json_extract_path",
+        "json_extract_path_text",
+        "json_array_length",
+        "json_keys",
+        "json_type",
+        "json_typeof",
+        "jsonb_typeof",
+        "jsonb_array_length",
+        "json_exists",
+        "count_star",
+        "bool_and",
+        "bool_or",
+        "favg",
+        "fsum",
+        "kahan_sum",
+        "geomean",
+        "mad",
+        "entropy",
+        "first",
+        "last",
+        "list",
+        "percent_rank",
+        "width_bucket",
+    ]
+)
+"""Functions that the parser has no type for."""
+
+_TYPES: Final = frozenset(
+    exp.DType[name]
+    for name in [
+        "BOOLEAN",
+        "TINYINT",
+        "SMALLINT",
+        "INT",
+        "BIGINT",
+        "INT128",
+        "UTINYINT",
+        "USMALLINT",
+        "UINT",
+        "UBIGINT",
+        "FLOAT",
+        "DOUBLE",
+        "DECIMAL",
+        "VARCHAR",
+        "TEXT",
+        "CHAR",
+        "DATE",
+        "TIME",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "TIMESTAMPNTZ",
+        "INTERVAL",
+        "JSON",
+        "JSONB",
+        "UUID",
+        "ARRAY",
+        "LIST",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSelect:
+    """``sql``: what to run, confined to one tenant. ``tables``: the tables it reads, in alphabetical order."""
+
+    sql: str
+    tables: tuple[str, ...]
+
+
+def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str) -> CheckedSelect:
+    """The statement, confined to the tenant's rows of ``tables``, or BadInput saying what is not allowed.
+
+    ``dialect``: duckdb or postgres. Every reference to a table becomes ``(SELECT * FROM table WHERE tenant = ...)``
+    under the name it had. Names defined by WITH are renamed throughout, so that a reference which this module took
+    for one of them can never reach a table of the same name.
+    """
+    allowed = {table.casefold(): table for table in tables}
+    spoken = _DIALECTS[dialect]()
+    try:
+        query = _single_query(sql, spoken)
+        for node in _bounded_walk(query):
+            _check(node)
+        scoped = _Scoping(allowed, tenant)
+        rewritten = scoped.rewrite(query, {})
+        text = rewritten.sql(dialect=spoken, comments=False, unsupported_level=ErrorLevel.RAISE)
+        return CheckedSelect(text, tuple(sorted(scoped.used)))
+    except _NotAllowed as refused:
+        raise BadInput(f"not allowed: {refused}", hint=_hint(tables)) from refused
+    except (SqlglotError, RecursionError) as error:
+        text = str(error).splitlines()[0] if str(error) else "it is nested too deeply"
+        raise BadInput(f"cannot be read as {dialect} SQL: {_plain(text)}", hint=_hint(tables)) from error
+
+
+class _NotAllowed(Exception):
+    """Raised inside this module: names what is refused."""
+
+
+def _hint(tables: Collection[str]) -> str:
+    return f"Send one SELECT (WITH and UNION are fine) over these tables: {', '.join(sorted(tables))}."
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _single_query(sql: str, dialect: Dialect) -> exp.Query:
+    if len(sql) > MAX_SQL:
+        raise _NotAllowed(f"a statement of {len(sql)} characters, more than {MAX_SQL}")
+    depth = deepest = 0
+    for character in sql:
+        depth += (character in "([") - (character in ")]")
+        deepest = max(deepest, depth)
+    if deepest > MAX_NESTING:
+        raise _NotAllowed(f"parentheses nested deeper than {MAX_NESTING}")
+    statements = [statement for statement in dialect.parse(sql) if statement is not None]
+    if len(statements) != 1:
+        raise _NotAllowed(f"{len(statements)} statements; there must be exactly one")
+    statement = statements[0]
+    if not isinstance(statement, (exp.Select, exp.SetOperation, exp.Subquery)):
+        raise _NotAllowed(f"{statement.key.upper()} statements; only SELECT reads")
+    return statement
+
+
+def _bounded_walk(query: exp.Query) -> Iterator[exp.Expr]:
+    for count, node in enumerate(query.walk()):
+        if count > MAX_NODES:
+            raise _NotAllowed(f"a statement of more than {MAX_NODES} parts")
+        yield node
+
+
+def _check(node: exp.Expr) -> None:
+    """Refuse a node that is not known to be harmless, whatever is below it."""
+    if isinstance(node, exp.Anonymous):
+        if not isinstance(node.this, str) or node.this.casefold() not in _FUNCTION_NAMES:
+            raise _NotAllowed(f"the function {node.name or node.sql()}")
+        return
+    if type(node) not in _STRUCTURE and type(node) not in _FUNCTIONS:
+        what = "the function" if isinstance(node, exp.Func) else "the syntax"
+        raise _NotAllowed(f"{what} {_shown(node)}")
+    if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("kind")):
+        raise _NotAllowed(f"the type {_shown(node)}")
+    if isinstance(node, exp.With) and node.args.get("recursive"):
+        raise _NotAllowed("WITH RECURSIVE")
+    if isinstance(node, exp.Query) and any(
+        node.args.get(part) for part in ("into", "locks", "hint", "sample", "pivots")
+    ):
+        raise _NotAllowed("INTO, FOR UPDATE, hints, samples and pivots")
+    if isinstance(node, exp.JSONExtract | exp.JSONExtractScalar) and node.args.get("expressions"):
+        raise _NotAllowed("json_extract_path with several keys; chain -> and ->> instead")
+    if isinstance(node, exp.Column):
+        _check_column(node)
+    if isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery):
+        raise _NotAllowed("LATERAL over anything but a subquery")
+
+
+def _check_column(column: exp.Column) -> None:
+    if column.args.get("db") or column.args.get("catalog"):
+        raise _NotAllowed(f"the schema in {column.sql()}")
+    identifier = column.this
+    unquoted = isinstance(identifier, exp.Identifier) and not identifier.args.get("quoted")
+    if unquoted and not column.table and column.name.casefold() in _COLUMN_FUNCTIONS:
+        raise _NotAllowed(f"the function {column.name}")
+
+
+def _shown(node: exp.Expr) -> str:
+    return f"{node.key.upper()}: {node.sql(comments=False, unsupported_level=ErrorLevel.IGNORE)[:80]}"
+
+
+class _Scoping:
+    """Rewrites the references to tables. ``used`` collects the tables that are read."""
+
+    def __init__(self, allowed: Mapping[str, str], tenant: str) -> None:
+        self._allowed = allowed
+        self._tenant = tenant
+        self._renamed = 0
+        self.used: set[str] = set()
+
+    def rewrite(self, node: exp.Expr, names: Mapping[str, str]) -> exp.Expr:
+        """The node with every table below it scoped; ``names``: WITH names visible here, and what they became."""
+        if isinstance(node, exp.Table):
+            return self._table(node, names)
+        if isinstance(clause := node.args.get("with_"), exp.With):
+            names = self._with(clause, names)
+        for child in list(node.iter_expressions()):
+            if isinstance(child, exp.With):
+                continue
+            rewritten = self.rewrite(child, names)
+            if rewritten is not child:
+                child.replace(rewritten)
+        return node
+
+    def _with(self, clause: exp.With, outer: Mapping[str, str]) -> Mapping[str, str]:
+        """Each name is visible to the ones after it and to the query, not to itself."""
+        names = dict(outer)
+        for definition in clause.expressions:
+            self.rewrite(definition.this, names)
+            alias = definition.args["alias"].this
+            self._renamed += 1
+            names[_folded(alias)] = renamed = f"with_{self._renamed}_{re.sub('[^a-z0-9_]', '', alias.name.lower())}"
+            alias.replace(exp.to_identifier(renamed))
+        return names
+
+    def _table(self, table: exp.Table, names: Mapping[str, str]) -> exp.Expr:
+        name = table.this
+        if not isinstance(name, exp.Identifier):
+            raise _NotAllowed(f"a function as a table: {_shown(table)}")
+        if table.args.get("db") or table.args.get("catalog"):
+            raise _NotAllowed(f"the schema in {table.sql(comments=False)}")
+        extra = {part for part, value in table.args.items() if value and part not in ("this", "alias", "joins")}
+        if extra:
+            raise _NotAllowed(f"{', '.join(sorted(extra))} after a table")
+        for join in table.args.get("joins") or ():
+            self.rewrite(join, names)
+        alias = table.args.get("alias") or exp.TableAlias(this=name.copy())
+        if not alias.this:
+            alias.set("this", name.copy())
+        if renamed := names.get(_folded(name)):
+            source: exp.Expr = exp.Table(this=exp.to_identifier(renamed), alias=alias)
+        else:
+            source = exp.Subquery(this=self._tenant_rows(name), alias=alias)
+        source.set("joins", table.args.get("joins"))
+        return source
+
+    def _tenant_rows(self, name: exp.Identifier) -> exp.Select:
+        canonical = self._allowed.get(_folded(name))
+        if canonical is None:
+            raise _NotAllowed(f"the table {name.name}")
+        self.used.add(canonical)
+        table = exp.Table(this=exp.to_identifier(canonical, quoted=True))
+        column = exp.column(exp.to_identifier("tenant", quoted=True))
+        return exp.select("*").from_(table).where(column.eq(exp.Literal.string(self._tenant)))
+
+
+def _folded(name: exp.Identifier) -> str:
+    """How the engines compare an unquoted name; a quoted one stands for itself."""
+    return name.name if name.args.get("quoted") else name.name.casefold()
