@@ -46,3 +46,7 @@ class Conflict(Transient):
 
 class StartupError(OtelDiagError):
     """The process cannot start: port taken, store locked, database down, schema too new."""
+
+
+class StoreInUse(StartupError):
+    """Another process holds the embedded store; it may let go in a moment."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -57,7 +57,7 @@ from otel_diag.model import (
 )
 from otel_diag.reader import Reader, Row, Unit, collect_stats, peer_of
 from otel_diag.store.base import Store
-from otel_diag.store.schema import metadata, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.schema import diagnoses, metadata, operation_rollups, trace_spans, trace_summaries
 from otel_diag.summaries import fold_declared, summary_row
 
 DEFAULT_WINDOW = timedelta(hours=24)
@@ -67,6 +67,9 @@ JOB_EXECUTIONS_SHOWN = 20
 MAP_TRACES = 500
 PATTERN_ROWS = 2_000
 """Patterns are sought among at most this many executions, the newest."""
+
+ALIKE_WINDOW = timedelta(days=7)
+ALIKE_SHOWN = 20
 
 CLOCK_SLACK = timedelta(minutes=5)
 """Windows that end now reach this far ahead: senders' clocks may run fast."""
@@ -264,7 +267,7 @@ class Queries:
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
-        """Durations and success rates of executions or of one operation, beside the window before (default 24 hours)."""
+        """Durations and success rate of executions or of one operation, beside the window before (default 24 h)."""
         since, until = self._window(filters)
         narrowing = filters.narrowing()
         measured: Literal["executions", "operation"] = "executions"
@@ -296,6 +299,26 @@ class Queries:
             total=total,
             executions=[brief_of_row(row) for row in rows],
             next_offset=offset + len(rows) if offset + len(rows) < total else None,
+        )
+
+    def failing_alike(self, key: Key) -> SearchPage:
+        """Other failed executions with the same root cause in the same place, a week around this one, newest first."""
+        unit = self._unit(key)
+        cause = self._diagnosis(unit).root_cause
+        if cause is None:
+            return SearchPage(total=0, executions=[], next_offset=None)
+        summary = summarise(unit.trace)
+        narrowing = Narrowing(statuses=(Status.FAILED, Status.TIMEOUT), root_causes=(cause.root_cause_type,))
+        moment = summary.started_at or self._now()
+        around = (moment - ALIKE_WINDOW, moment + ALIKE_WINDOW)
+        statement = statements.executions(self._reader, narrowing, *around).where(
+            diagnoses.c.affected_service == cause.affected_service,
+            diagnoses.c.affected_operation == cause.affected_operation,
+            trace_summaries.c.unit_id != unit.unit_id,
+        )
+        rows = self._reader.rows(statement.order_by(trace_summaries.c.started_at.desc()).limit(ALIKE_SHOWN))
+        return SearchPage(
+            total=self._count(statement), executions=[brief_of_row(row) for row in rows], next_offset=None
         )
 
     def services(self, since: datetime | None = None) -> list[ServiceInfo]:
@@ -333,7 +356,7 @@ class Queries:
                 operation=key[1],
                 sample_count=stats.count,
                 failed_count=failed[key],
-                avg_duration_ms=stats.mean,
+                avg_duration_ms=stats.mean_ms,
                 p50_ms=stats.percentile(0.5),
                 p95_ms=stats.percentile(0.95),
             )
@@ -347,14 +370,16 @@ class Queries:
         since = since or self._now() - DEFAULT_WINDOW
         summaries = trace_summaries.c
         statement = statements.executions(
-            self._reader, Narrowing(), since, self._now() + CLOCK_SLACK, summaries.services, summaries.service_hops
+            self._reader, Narrowing(), since, self._now() + CLOCK_SLACK, summaries.services, summaries.hops
         )
         rows = self._reader.rows(statement.order_by(summaries.started_at.desc()).limit(MAP_TRACES))
         services: set[str] = set()
         calls: Counter[tuple[str, str]] = Counter()
         for row in rows:
-            services.update(json.loads(row["services"]))
-            calls.update((caller, callee) for caller, callee in json.loads(row["service_hops"]))
+            names = json.loads(row["services"])
+            services.update(names)
+            hops = ((_service_of(a, names), _service_of(b, names)) for a, b in json.loads(row["hops"]))
+            calls.update((caller, callee) for caller, callee in hops if caller != callee)
         return ServiceMap(
             services=sorted(services),
             edges=[ServiceEdge(caller=a, callee=b, calls=n) for (a, b), n in calls.most_common()],
@@ -388,7 +413,7 @@ class Queries:
 
         return {
             IntentName.DIAGNOSE: about_one("diagnose_execution", self.diagnose),
-            IntentName.SIMILAR: about_one("find_similar_traces", lambda key: self.diagnose(key, "similar")),
+            IntentName.SIMILAR: about_one("failing_alike", self.failing_alike),
             IntentName.COMPARE: compare,
             IntentName.GAPS: about_one("find_trace_gaps", self.trace_gaps),
             IntentName.TIMELINE: about_one("trace_timeline", self.timeline),
@@ -521,6 +546,11 @@ class Queries:
             statements.rollups(self._reader, narrowing, measure, _hour(since), _hour_after(until), ())
         )
         return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
+
+
+def _service_of(element: str, services: Sequence[str]) -> str:
+    """The service of a ``service.operation`` element; both parts may hold dots."""
+    return max((name for name in services if element.startswith(f"{name}.")), key=len, default=element)
 
 
 def _one(value: str | None) -> tuple[str, ...]:

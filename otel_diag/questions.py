@@ -101,7 +101,7 @@ def known_names(reader: Reader) -> Known:
 
 # ---------------------------------------------------------------------------------- intents that are calls
 
-_LISTS = {IntentName.SIMILAR: "similar_cases", IntentName.GAPS: "gaps", IntentName.TIMELINE: "timeline"}
+_LISTS = {IntentName.SIMILAR: "executions", IntentName.GAPS: "gaps", IntentName.TIMELINE: "timeline"}
 
 
 def _from_call(intent: Intent, calls: Calls) -> Outcome:
@@ -279,7 +279,7 @@ def _from_sketches(rows: Iterable[Row], names: Sequence[str]) -> dict[_Key, dict
             "sample_count": stats.count,
             "failed_count": counts[Status.FAILED] + counts[Status.TIMEOUT],
             "timeout_count": counts[Status.TIMEOUT],
-            "avg_duration_ms": stats.mean,
+            "avg_duration_ms": stats.mean_ms,
             "min_ms": stats.percentile(0.0),
             "max_ms": stats.percentile(1.0),
             **{name: stats.percentile(q) for name, q in _PERCENTILES.items()},

@@ -283,7 +283,7 @@ class Reader:
         )
         if model_id is not None:
             statement = statement.where(rollups.model_id == model_id)
-        return collect_stats(self.rows(statement), ("service", "operation", "measure"))  # type: ignore[return-value]
+        return collect_stats(self.rows(statement), ("service", "operation", "measure"))
 
     def _own_stats(
         self, unit: Unit, operations: Collection[tuple[str, str]]
@@ -298,7 +298,7 @@ class Reader:
             for key, (count, total) in contributed.items()
             if key[5] == Status.COMPLETED.value
         ]
-        return collect_stats(rows, ("service", "operation", "measure"))  # type: ignore[return-value]
+        return collect_stats(rows, ("service", "operation", "measure"))
 
     def peers(
         self, unit: Unit, root: tuple[str, str], *, status: Status | None = Status.COMPLETED, limit: int = PEER_LIMIT

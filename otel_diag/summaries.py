@@ -7,8 +7,8 @@ a span adds to them once, the first time it is folded; an execution's own durati
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import delete, func
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
-from otel_diag.analyse.summary import rollup_rows, summarise
+from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
 from otel_diag.analyse.tree import split_executions
 from otel_diag.model import Declared, Span, Status, Trace
 from otel_diag.reader import BASELINE_BEFORE, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
@@ -30,7 +30,6 @@ SUSPECT_FACTOR = 1.5
 """With one, a completed execution longer than this many times the median of its kind is."""
 
 _ROLLUP_KEYS = ("bucket_start", "service", "operation", "model_id", "region", "status", "measure", "latency_bucket")
-_RollupKey = tuple[datetime, str, str, str, str, str, str, int]
 
 
 def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
@@ -65,7 +64,7 @@ def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Cha
     }
     summaries = trace_summaries.c
     old_rows = reader.rows(reader.select(trace_summaries).where(summaries.execution_id == declared.execution_id))
-    trace_ids = {old["trace_id"] for old in old_rows if old["trace_id"]} | ({declared.trace_id} - {None})
+    trace_ids = {t for t in (declared.trace_id, *(old["trace_id"] for old in old_rows)) if t is not None}
     spans = reader.spans(reader.trace_bounds(trace_ids)) if trace_ids else {}
     units = [
         replace(unit, execution_id=declared.execution_id, declared=declared)
@@ -118,10 +117,13 @@ def _with_declared(reader: Reader, units: Iterable[Trace], trace_ids: Collection
     """Units joined with what their runners recorded, by execution id or by trace id."""
     units = list(units)
     found = reader.declared([unit.execution_id for unit in units if unit.execution_id is not None], trace_ids)
-    by_trace = {declared.trace_id: declared for declared in found.values() if declared.trace_id is not None}
+    by_trace = {declared.trace_id: declared for declared in found.values()}
     joined = []
     for unit in units:
-        said = by_trace.get(unit.trace_id) if unit.execution_id is None else found.get(unit.execution_id)
+        if unit.execution_id is not None:
+            said = found.get(unit.execution_id)
+        else:
+            said = by_trace.get(unit.trace_id) if unit.trace_id is not None else None
         joined.append(unit if said is None else replace(unit, execution_id=said.execution_id, declared=said))
     return joined
 
@@ -134,13 +136,12 @@ def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], no
         known = folded_until.get(row["trace_id"])
         folded_until[row["trace_id"]] = row["folded_until"] if known is None else max(known, row["folded_until"])
 
-    counts: Counter[_RollupKey] = Counter()
-    sums: Counter[_RollupKey] = Counter()
+    counts: Counter[RollupKey] = Counter()
+    sums: defaultdict[RollupKey, float] = defaultdict(float)
     rows: list[Row] = []
     for unit in units:
         rows.append(summary_row(reader.tenant, unit, now))
-        seen = folded_until.get(unit.trace_id)
-        for key, (count, total) in rollup_rows(unit, lambda span, seen=seen: _is_new(span, seen)).items():
+        for key, (count, total) in rollup_rows(unit, _newer_than(folded_until.get(unit.trace_id))).items():
             counts[key] += count
             sums[key] += total
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
@@ -148,9 +149,9 @@ def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], no
     rows = _mark_latest([*_mark_suspects(reader, rows), *kept])
     for sign, contributors in ((1, rows), (-1, old.values())):
         for row in contributors:
-            if (key := _execution_key(row)) is not None:
-                counts[key] += sign
-                sums[key] += sign * row["duration_ms"]
+            if (of_execution := _execution_key(row)) is not None:
+                counts[of_execution] += sign
+                sums[of_execution] += sign * row["duration_ms"]
 
     changed = [row for row in rows if row != old.get(row["unit_id"])]
     stale = sorted(old.keys() - {row["unit_id"] for row in rows})
@@ -194,15 +195,17 @@ def _mark_latest(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _is_new(span: Span, folded_until: datetime | None) -> bool:
-    return folded_until is None or span.ingested_at is None or span.ingested_at > folded_until
+def _newer_than(folded_until: datetime | None) -> Callable[[Span], bool]:
+    if folded_until is None:
+        return lambda span: True
+    return lambda span: span.ingested_at is None or span.ingested_at > folded_until
 
 
 def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
     """A row of ``trace_summaries``, without ``latest``; ``suspect`` only as far as the unit alone tells."""
     summary = summarise(unit)
     newest = max((span.ingested_at for span in unit.spans if span.ingested_at is not None), default=now)
-    starts = [span.start_unix_nano for span in unit.spans] or [int(summary.started_at.timestamp() * 1e9)]
+    starts = [span.start_unix_nano for span in unit.spans] or [_nanos(summary.started_at)]
     return {
         "tenant": tenant,
         "unit_id": unit_id(unit),
@@ -241,9 +244,14 @@ def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
     }
 
 
+def _nanos(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp() * 1e9)
+
+
 def _mark_suspects(reader: Reader, rows: list[Row]) -> list[Row]:
     """Completed executions that took long for their kind are worth a diagnosis too."""
-    completed = [row for row in rows if row["status"] == Status.COMPLETED.value and row["duration_ms"] is not None]
+    timed = [row for row in rows if row["started_at"] is not None and row["duration_ms"] is not None]
+    completed = [row for row in timed if row["status"] == Status.COMPLETED.value]
     if not completed:
         return rows
     rollups = operation_rollups.c
@@ -282,7 +290,7 @@ def _is_slow(row: Mapping[str, Any], kind: OperationStats | None) -> bool:
     return bool(row["duration_ms"] > SUSPECT_FACTOR * kind.percentile(0.5))
 
 
-def _execution_key(row: Mapping[str, Any]) -> _RollupKey | None:
+def _execution_key(row: Mapping[str, Any]) -> RollupKey | None:
     """Where an execution's own duration is counted: measure ``execution`` of its root operation."""
     if row["started_at"] is None or row["duration_ms"] is None or not row["latest"]:
         return None
