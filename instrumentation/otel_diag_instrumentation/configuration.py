@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Final, Literal
 
 from opentelemetry import trace
@@ -41,7 +40,9 @@ class ExecutionAttributes(SpanProcessor):
         carried = from_baggage(parent_context)
         if carried:
             own = span.attributes or {}
-            span.set_attributes({key: value for key, value in carried.items() if key not in own})
+            missing = {key: value for key, value in carried.items() if key not in own}
+            if missing:
+                span.set_attributes(missing)
 
 
 def configure(
@@ -110,6 +111,8 @@ def _exporters(endpoint: str | None, protocol: str) -> Iterator[SpanExporter]:
 
 
 def _named_exporter(name: str) -> SpanExporter | None:
+    from importlib.metadata import entry_points  # costs 20 ms, and few need it
+
     for entry_point in entry_points(group="opentelemetry_traces_exporter", name=name):
         exporter: SpanExporter = entry_point.load()()
         return exporter

@@ -7,6 +7,7 @@ so that somebody else's ``region`` in the baggage is not mistaken for ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -32,28 +33,32 @@ def int64(value: object) -> int | None:
     return number if number in _INT64 else None
 
 
-def _text(value: object) -> str:
-    return str(value)
-
-
-_READERS: Final[Mapping[str, Callable[[object], int | str | None]]] = MappingProxyType(
-    {EXECUTION_ID: int64, JOB_ID: _text, MODEL_ID: _text, REGION: _text, EXECUTION_ATTEMPT: int64}
+_READERS: Final[Mapping[str, Callable[[str], int | str | None]]] = MappingProxyType(
+    {EXECUTION_ID: int64, JOB_ID: str, MODEL_ID: str, REGION: str, EXECUTION_ATTEMPT: int64}
 )
 
 
-def from_baggage(context: Context | None) -> dict[str, int | str]:
+_NOTHING: Final[Mapping[str, int | str]] = MappingProxyType({})
+
+
+def from_baggage(context: Context | None) -> Mapping[str, int | str]:
     """The execution's attributes as ``context`` (the current one for None) carries them; empty outside an execution."""
     carried = baggage.get_all(context)
     if EXECUTION_ID not in carried:
-        return {}
-    read = {key: reader(carried[key]) for key, reader in _READERS.items() if key in carried}
-    return {key: value for key, value in read.items() if value is not None}
+        return _NOTHING
+    return _read(tuple((key, str(carried[key])) for key in _READERS if key in carried))
+
+
+@lru_cache(maxsize=256)  # the same few executions are asked for by every span of a busy service
+def _read(carried: tuple[tuple[str, str], ...]) -> Mapping[str, int | str]:
+    read = {key: _READERS[key](value) for key, value in carried}
+    return MappingProxyType({key: value for key, value in read.items() if value is not None})
 
 
 def to_baggage(attributes: Mapping[str, int | str]) -> Context:
     """The current context with these attributes in its baggage, and without those of an enclosing execution."""
     context = get_current()
-    for key in _READERS:
+    for key in _READERS.keys() & baggage.get_all(context).keys():
         context = baggage.remove_baggage(key, context)
     for key, value in attributes.items():
         context = baggage.set_baggage(key, str(value), context)

@@ -73,6 +73,16 @@ def test_only_our_keys_are_copied_and_only_with_an_execution(spans: InMemorySpan
     assert dict(inside.attributes or {}) == {"execution.id": 5}
 
 
+def test_baggage_of_any_type_is_read_as_text(spans: InMemorySpanExporter) -> None:
+    token = attach(baggage.set_baggage("execution.id", 5, baggage.set_baggage("job.id", ["odd"])))
+    try:
+        with tracer.start_as_current_span("x"):
+            pass
+    finally:
+        detach(token)
+    assert dict(spans.get_finished_spans()[0].attributes or {}) == {"execution.id": 5, "job.id": "['odd']"}
+
+
 def test_what_a_span_says_itself_stays(spans: InMemorySpanExporter) -> None:
     with execution(5, model_id="asked-for"), tracer.start_as_current_span("x", attributes={"model.id": "fallback"}):
         pass
