@@ -45,7 +45,8 @@ def request(spans: int = SPANS) -> bytes:
         for key, integer in {"http.response.status_code": 200, "execution.id": number, "retry": 0}.items():
             span.attributes.add(key=key).value.int_value = integer
         span.attributes.add(key="queue.time_ms").value.double_value = number / 7
-    return message.SerializeToString()
+    payload: bytes = message.SerializeToString()
+    return payload
 
 
 def rate(work: Callable[[], object], seconds: float) -> float:

@@ -160,9 +160,7 @@ def plain(value: Any) -> Any:
 
 
 def _plain_object(members: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key.removeprefix("$"): plain(value) for key, value in members.items() if key != DUPLICATES
-    }
+    return {key.removeprefix("$"): plain(value) for key, value in members.items() if key != DUPLICATES}
 
 
 # --------------------------------------------------------------------------------------------------

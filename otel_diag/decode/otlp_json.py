@@ -56,7 +56,8 @@ def json_to_request(text: bytes) -> bytes:
 
     Raises BadInput: not JSON, a field of the wrong type (named), ids that are not hex, or too deeply nested.
     """
-    return json_to_message(text, ExportTraceServiceRequest.DESCRIPTOR).SerializeToString()
+    request: bytes = json_to_message(text, ExportTraceServiceRequest.DESCRIPTOR).SerializeToString()
+    return request
 
 
 def json_to_message(text: bytes, descriptor: Descriptor) -> Message:

@@ -29,7 +29,8 @@ def _bytes_twin(descriptor: Descriptor) -> type[Message]:
     """The same message with bytes for strings: equal on the wire, but never refused."""
     pool = DescriptorPool()
     _add_file(pool, descriptor.file, set())
-    return GetMessageClass(pool.FindMessageTypeByName(descriptor.full_name))
+    twin: type[Message] = GetMessageClass(pool.FindMessageTypeByName(descriptor.full_name))
+    return twin
 
 
 def _add_file(pool: DescriptorPool, file: FileDescriptor, added: set[str]) -> None:

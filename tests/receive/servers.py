@@ -1,0 +1,75 @@
+"""A live receiver on loopback, and raw clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import grpc
+import uvicorn
+
+from otel_diag.config import Settings
+from otel_diag.receive.commit import GroupCommit
+from otel_diag.receive.grpc import serve_grpc
+from otel_diag.receive.http import http_app
+from otel_diag.receive.intake import Counters, Intake
+from otel_diag.store.base import Store
+
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+@dataclass(frozen=True)
+class Receiver:
+    store: Store
+    counters: Counters
+    commits: GroupCommit
+    grpc_port: int
+    http_port: int
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+            yield channel
+
+
+def settings_for(**changes: object) -> Settings:
+    return Settings(grpc_port=0, http_port=0, **changes)
+
+
+@contextmanager
+def running(store: Store, settings: Settings) -> Iterator[Receiver]:
+    """Both servers on one event loop in a thread, stopped in order at the end."""
+    commits = GroupCommit(store, settings)
+    intake = Intake(commits, settings)
+    listener = socket.create_server((settings.host, 0), backlog=256)
+    web = uvicorn.Server(uvicorn.Config(http_app(intake, settings), lifespan="off", log_level="warning"))
+    ready, stop, ports = Event(), Event(), []
+
+    async def main() -> None:
+        rpc = await serve_grpc(intake, settings)
+        ports.append(rpc.port)
+        serving = asyncio.create_task(web.serve(sockets=[listener]))
+        ready.set()
+        await asyncio.to_thread(stop.wait)
+        web.should_exit = True
+        await serving
+        await rpc.stop(5)
+
+    thread = Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield Receiver(store, intake.counters, commits, ports[0], listener.getsockname()[1])
+    finally:
+        stop.set()
+        thread.join()
+        commits.close()
+        intake.close()
