@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, Transient
+from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
@@ -168,7 +168,7 @@ def _startup_error(error: duckdb.Error, path: str) -> StartupError:
     text = str(error)
     if "Could not set lock" in text:
         holder = re.search(r"\(PID (\d+)\)", text)
-        return StartupError(
+        return StoreInUse(
             f"the store {path} is in use by another process" + (f" (PID {holder[1]})" if holder else ""),
             hint="The running `otel-diag serve` owns this file: send to it and ask it, or stop it first.",
         )
@@ -283,12 +283,14 @@ def _driver_errors(timeout_seconds: float | None = None) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise _translate(error, timeout_seconds) from error
+    except pa.ArrowException as error:
+        raise Permanent(f"a value does not fit its column: {error}") from error
 
 
 def _translate(error: duckdb.Error, timeout_seconds: float | None) -> OtelDiagError:
     text = str(error).strip()
     match error:
-        case duckdb.InterruptException():
+        case duckdb.InterruptException() if timeout_seconds is not None:
             return Transient(
                 f"the query was cancelled after {timeout_seconds:g} s", hint="Narrow it, or allow more time."
             )

@@ -155,6 +155,8 @@ class PostgresStore:
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection[Any]]:
+        if self._read_only:
+            raise Permanent("the store was opened read-only")
         with _driver_errors(None), self._connections.borrow() as connection, connection.transaction():
             _run(connection, _BEGIN_WRITE)
             yield connection
@@ -401,6 +403,8 @@ def _driver_errors(timeout_seconds: float | None) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise _translate(error, timeout_seconds) from error
+    except (pa.ArrowException, OverflowError) as error:
+        raise Permanent(f"a value does not fit its column: {error}") from error
 
 
 def _translate(error: psycopg.Error, timeout_seconds: float | None) -> OtelDiagError:

@@ -108,13 +108,8 @@ def test_opening_again_applies_nothing_again(store_url: str) -> None:
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_store_from_the_future_is_refused(store_url: str, read_only: bool) -> None:
     store = open_store(store_url)
-    store.apply(
-        [
-            Upsert(
-                schema_migrations, [{"version": 9999, "name": "future", "applied_at": datetime(2030, 1, 1, tzinfo=UTC)}]
-            )
-        ]
-    )
+    future = {"version": 9999, "name": "future", "applied_at": datetime(2030, 1, 1, tzinfo=UTC)}
+    store.apply([Upsert(schema_migrations, [future])])
     store.close()
 
     with pytest.raises(StartupError, match="schema version 9999") as caught:

