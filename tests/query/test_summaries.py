@@ -1,0 +1,173 @@
+"""What the worker makes of spans: summaries and rollups that are exact however the spans arrive."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from otel_diag.config import Settings
+from otel_diag.errors import Conflict, NotFound
+from otel_diag.model import Declared, Status
+from otel_diag.query import Key, Queries
+from otel_diag.store.base import Store
+from otel_diag.store.open import open_store
+from otel_diag.store.schema import operation_rollups, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.worker import Worker
+from tests.query.conftest import later
+from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
+
+Work = Callable[[], None]
+WHEN_FOLDED = {"folded_at", "folded_until"}
+
+
+def summaries(store: Store) -> list[dict[str, Any]]:
+    rows = store.select(select(trace_summaries).order_by(trace_summaries.c.unit_id)).to_pylist()
+    return [{name: value for name, value in row.items() if name not in WHEN_FOLDED} for row in rows]
+
+
+def rollups(store: Store, measure: str = "duration") -> Counter[tuple[str, str, str]]:
+    """Samples counted per service, operation and status."""
+    table = operation_rollups.c
+    rows = store.select(
+        select(table.service, table.operation, table.status, func.sum(table.sample_count).label("n"))
+        .where(table.measure == measure)
+        .group_by(table.service, table.operation, table.status)
+    ).to_pylist()
+    return Counter({(row["service"], row["operation"], row["status"]): row["n"] for row in rows if row["n"]})
+
+
+def test_every_span_is_counted_once_and_the_list_of_arrivals_is_empty(store: Store, work: Work) -> None:
+    send(store, *healthy(5), Execution(2193, "refused"))
+    work()
+    assert len(summaries(store)) == 6
+    counted = rollups(store)
+    assert counted["modal", "modal.inference", "completed"] == 5
+    assert counted["router", "POST", "failed"] == 1
+    stored = store.select(select(func.count().label("n")).select_from(trace_spans)).to_pylist()[0]["n"]
+    assert counted.total() == stored
+    assert store.select(select(trace_arrivals)).num_rows == 0
+
+
+def test_order_and_time_of_arrival_do_not_matter(store: Store, work: Work) -> None:
+    executions = [*healthy(4), Execution(2193, "refused"), Execution(2194, "died")]
+    send(store, *executions)
+    work()
+    at_once, counted = summaries(store), [rollups(store, m) for m in ("duration", "execution")]
+
+    other = open_store("duckdb://")
+    parts = [part for execution in executions for part in execution.requests_by_service()]
+    random.Random(3).shuffle(parts)
+    worker = Worker(other, Settings(quiet_seconds=0.0, settle_seconds=0.0), clock=later)
+    for part in parts:
+        send_bytes(other, part)
+        while worker.step():
+            pass
+    assert [row | {"suspect": None} for row in summaries(other)] == [row | {"suspect": None} for row in at_once]
+    assert [rollups(other, m) for m in ("duration", "execution")] == counted
+
+
+def test_the_same_spans_again_change_nothing(store: Store, work: Work) -> None:
+    send(store, *healthy(3))
+    work()
+    before = summaries(store), rollups(store)
+    send(store, *healthy(3))
+    work()
+    assert (summaries(store), rollups(store)) == before
+
+
+def test_only_the_newest_attempt_is_the_outcome(store: Store, work: Work, queries: Queries) -> None:
+    first = Execution(2193, "refused", attempt=1)
+    send(store, first)
+    work()
+    assert queries.recent_failures().total_failures == 1
+    send(store, replace(first, fault="none", attempt=2, started_at=first.started_at + timedelta(minutes=1)))
+    work()
+    assert queries.recent_failures().total_failures == 0
+    assert queries.performance().total_executions == 1
+    assert rollups(store, "execution").total() == 1
+
+
+def test_an_execution_without_spans_counts_until_its_spans_arrive(store: Store, work: Work, queries: Queries) -> None:
+    execution = Execution(2193, "died")
+    declared = Declared(
+        execution_id=2193,
+        status=Status.FAILED,
+        started_at=execution.started_at,
+        completed_at=execution.started_at + timedelta(milliseconds=13),
+        job_id="job-1",
+        error_message="prompt file prompts/17.txt does not exist",
+    )
+    queries.declare_execution(declared)
+    report = queries.diagnose(Key(execution_id=2193))
+    assert report.verdict == "root_cause"
+    assert report.trace_id is None
+    assert [failure.id for failure in queries.recent_failures().failures] == [2193]
+    send(store, execution)
+    work()
+    assert [row["unit_id"] for row in summaries(store)] == [f"{execution.trace_id}/2193"]
+    assert queries.recent_failures().total_failures == 1
+    assert rollups(store, "execution").total() == 1
+
+
+def test_a_record_by_trace_id_names_the_execution_of_a_trace_that_does_not(
+    store: Store, work: Work, queries: Queries
+) -> None:
+    trace = Execution(7, "refused", job_id=None)
+    anonymous = trace._message()
+    for resource in anonymous.resource_spans:
+        for span in resource.scope_spans[0].spans:
+            kept = [a for a in span.attributes if a.key != "execution.id"]
+            del span.attributes[:]
+            span.attributes.extend(kept)
+    send_bytes(store, anonymous.SerializeToString())
+    work()
+    queries.declare_execution(
+        Declared(execution_id=4711, status=Status.FAILED, started_at=NOW, trace_id=trace.trace_id)
+    )
+    assert [row["execution_id"] for row in summaries(store)] == [4711]
+    assert queries.diagnose(Key(execution_id=4711)).trace_id == trace.trace_id
+
+
+def test_tenants_do_not_see_each_other(store: Store, work: Work, settings: Settings) -> None:
+    send(store, Execution(1, "refused"), tenant="one")
+    send(store, Execution(2, "refused"), tenant="two")
+    work()
+    for tenant, own, other in (("one", 1, 2), ("two", 2, 1)):
+        queries = Queries(store, settings, tenant=tenant, clock=later)
+        assert [failure.id for failure in queries.recent_failures().failures] == [own]
+        with pytest.raises(NotFound, match=f"execution {other} is not in the store"):
+            queries.diagnose(Key(execution_id=other))
+        assert queries.sql("SELECT count(*) AS n FROM trace_spans").rows == [[4]]
+
+
+def test_workers_side_by_side_count_everything_once(postgres_url: str, settings: Settings) -> None:
+    executions = healthy(40)
+    stores = [open_store(postgres_url) for _ in range(3)]
+    send(stores[0], *executions)
+
+    def run(store: Store) -> None:
+        worker = Worker(store, settings.model_copy(update={"fold_traces": 7}), clock=later)
+        while True:
+            try:
+                if not worker.fold_quiet():
+                    return
+            except Conflict:
+                continue
+
+    threads = [Thread(target=run, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rollups(stores[0])["modal", "modal.inference", "completed"] == 40
+    assert rollups(stores[0], "execution").total() == 40
+    for store in stores:
+        store.close()
