@@ -1,0 +1,124 @@
+"""Group commit: what is shared, what is bounded, and who hears of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Event
+
+import pyarrow as pa
+import pytest
+
+from otel_diag.config import Settings
+from otel_diag.decode.traces import decode_traces
+from otel_diag.errors import OtelDiagError, Permanent, Transient
+from otel_diag.receive.commit import GroupCommit
+from otel_diag.store.base import Appended, Store
+from tests.receive.requests import request_of
+
+
+class Gated:
+    """Passes batches on to a store; holds the first until told, and fails as told."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.entered, self.open = Event(), Event()
+        self.sizes: list[int] = []
+        self.poison: str | None = None
+        self.down = False
+
+    def append(self, batch: pa.Table) -> Appended:
+        self.entered.set()
+        assert self.open.wait(20)
+        self.sizes.append(batch.num_rows)
+        if self.down:
+            raise Transient("the database is down")
+        if self.poison in batch["trace_id"].to_pylist():
+            raise Permanent("cannot store that")
+        return self.store.append(batch)
+
+
+@pytest.fixture
+def gated(embedded: Store) -> Gated:
+    return Gated(embedded)
+
+
+@pytest.fixture
+def commits(gated: Gated) -> Iterator[GroupCommit]:
+    commits = GroupCommit(gated, Settings(commit_spans=100))  # type: ignore[arg-type]
+    yield commits
+    gated.open.set()
+    commits.close()
+
+
+def batch_of(spans: int) -> pa.Table:
+    return decode_traces(request_of(spans).SerializeToString(), "default").batch
+
+
+def submit_behind_a_running_commit(commits: GroupCommit, gated: Gated, batches: list[pa.Table]) -> list[Future[None]]:
+    """Submit while an earlier commit runs, then let it go on."""
+    first = commits.submit(batch_of(1))
+    assert gated.entered.wait(20)
+    waiting = [commits.submit(batch) for batch in batches]
+    gated.open.set()
+    assert first.exception(20) is None or gated.down
+    return waiting
+
+
+def test_requests_that_wait_share_a_commit(commits: GroupCommit, gated: Gated) -> None:
+    for request in submit_behind_a_running_commit(commits, gated, [batch_of(3) for _ in range(4)]):
+        request.result(20)
+    assert gated.sizes == [1, 12]
+
+
+def test_a_commit_is_bounded_but_takes_a_large_request_whole(commits: GroupCommit, gated: Gated) -> None:
+    for request in submit_behind_a_running_commit(commits, gated, [batch_of(60), batch_of(60), batch_of(150)]):
+        request.result(20)
+    assert gated.sizes == [1, 60, 60, 150]
+
+
+def test_one_poisoned_request_fails_alone(commits: GroupCommit, gated: Gated) -> None:
+    batches = [batch_of(2) for _ in range(3)]
+    gated.poison = batches[1]["trace_id"][0].as_py()
+    requests = submit_behind_a_running_commit(commits, gated, batches)
+    outcomes = [request.exception(20) for request in requests]
+    assert [type(outcome) for outcome in outcomes] == [type(None), Permanent, type(None)]
+
+
+def test_a_transient_failure_is_told_to_all_and_passes(commits: GroupCommit, gated: Gated) -> None:
+    gated.down = True
+    for request in submit_behind_a_running_commit(commits, gated, [batch_of(1), batch_of(1)]):
+        assert isinstance(request.exception(20), Transient)
+    gated.down = False
+    commits.submit(batch_of(1)).result(20)
+
+
+def test_a_full_queue_refuses(gated: Gated) -> None:
+    batch = batch_of(10)
+    commits = GroupCommit(gated, Settings(max_queued_bytes=batch.nbytes * 2))  # type: ignore[arg-type]
+    accepted = [commits.submit(batch), commits.submit(batch)]
+    with pytest.raises(Transient):
+        commits.submit(batch)
+    gated.open.set()
+    for request in accepted:
+        request.result(20)
+    commits.submit(batch).result(20)
+    commits.close()
+
+
+def test_close_commits_what_waits_and_refuses_the_rest(commits: GroupCommit, gated: Gated) -> None:
+    waiting = [commits.submit(batch_of(1)) for _ in range(3)]
+    gated.open.set()
+    commits.close()
+    assert all(request.done() and request.exception() is None for request in waiting)
+    with pytest.raises(OtelDiagError):
+        commits.submit(batch_of(1))
+    commits.close()
+
+
+def test_the_worker_is_nudged_after_each_commit(embedded: Store) -> None:
+    nudged = Event()
+    commits = GroupCommit(embedded, Settings(), on_committed=nudged.set)
+    commits.submit(batch_of(1)).result(20)
+    assert nudged.wait(20)
+    commits.close()
