@@ -44,7 +44,7 @@ ALL: Final = (
 )
 """What ``--faults all`` injects; the others are asked for by name."""
 
-_DEADLINE_S: Final = 1.5
+_DEADLINE_S: Final = 2.0
 _PATIENT_DEADLINE_S: Final = 20.0
 
 
