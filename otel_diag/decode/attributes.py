@@ -22,7 +22,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,6 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_diag.decode.columns import (
-    FALSE,
     Int64s,
     concatenated,
     field,
@@ -44,7 +43,6 @@ from otel_diag.decode.columns import (
     list_offsets,
     owners,
     show_nul,
-    text,
     texts_of,
 )
 
@@ -207,17 +205,25 @@ class FlatAttributes:
 
 def _pair_texts(keys: list[str], flat: FlatAttributes) -> pa.Array:
     """``"key":value`` per attribute."""
-    strings = field(flat.values, "string_value")
-    bodies = [json_escaped(strings)]
+    rows = len(flat.codes)
+    bodies = [texts_of(["null"])]
+    body_of = np.zeros(rows, np.int64)
+    is_string = np.zeros(rows, bool)
+    filled = 1
     for name, encode in _ENCODERS.items():
         column = field(flat.values, name)
-        if column.null_count < len(column):
-            bodies.append(encode(column))
-    is_string = strings.is_valid().to_numpy(zero_copy_only=False)
+        if column.null_count == rows:
+            continue
+        at = column.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
+        bodies.append(encode(column.drop_null()))
+        body_of[at] = np.arange(filled, filled + len(at))
+        filled += len(at)
+        if name == "string_value":
+            is_string[at] = True
     openings = texts_of(keys + [key + '"' for key in keys])
     return concatenated(
         openings.take(pa.array(flat.codes + is_string * len(keys))),
-        pc.coalesce(*bodies, text("null")),
+        pa.concat_arrays(bodies).take(pa.array(body_of)),
         texts_of(["", '"']).take(pa.array(is_string.astype(np.int8))),
     )
 
@@ -226,15 +232,19 @@ def _double_texts(column: pa.Array) -> pa.Array:
     texts = column.cast(pa.string())
     texts = pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, concatenated(texts, ".0"))
     finite = pc.is_finite(column)
-    if pc.all(finite).as_py() is not False:
+    if pc.all(finite).as_py():
         return texts
     special = [json_text(_double(value)) for value in column.filter(pc.invert(finite)).to_pylist()]
-    return pc.replace_with_mask(texts, pc.fill_null(pc.invert(finite), FALSE), texts_of(special))
+    return pc.replace_with_mask(texts, pc.invert(finite), texts_of(special))
 
 
-def _each(column: pa.Array, encode: Any) -> pa.Array:
-    """Python for the rare kinds: one call per value that is set."""
-    return texts_of([None if value is None else json_text(encode(value)) for value in column.to_pylist()])
+def _each(column: pa.Array, encode: Callable[[Any], object]) -> pa.Array:
+    """Python for the rare kinds: one call per value."""
+    return texts_of([json_text(encode(value)) for value in column.to_pylist()])
+
+
+def _bytes_texts(column: pa.Array) -> pa.Array:
+    return _each(column, lambda value: {BYTES: base64.b64encode(value).decode()})
 
 
 def _array_texts(column: pa.Array) -> pa.Array:
@@ -249,14 +259,20 @@ def _kvlist_texts(column: pa.Array) -> pa.Array:
     return _each(column, members)
 
 
-_ENCODERS: Final[dict[str, Any]] = {
-    "int_value": lambda column: column.cast(pa.string()),
-    "bool_value": lambda column: column.cast(pa.string()),
+def _plain_texts(column: pa.Array) -> pa.Array:
+    return column.cast(pa.string())
+
+
+_ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
+    "string_value": json_escaped,
+    "int_value": _plain_texts,
+    "bool_value": _plain_texts,
     "double_value": _double_texts,
-    "bytes_value": lambda column: _each(column, lambda value: {BYTES: base64.b64encode(value).decode()}),
+    "bytes_value": _bytes_texts,
     "array_value": _array_texts,
     "kvlist_value": _kvlist_texts,
 }
+"""Member of the value's oneof -> JSON text of a column without nulls; strings without their quotes."""
 
 
 def _with_duplicates(objects: pa.Array, pairs: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:

@@ -19,6 +19,7 @@ _HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 _NUL_PATTERN: Final = "[\\x00\u241b]"
 NO_TEXT: Final = pa.scalar(None, pa.string())
 FALSE: Final = pa.scalar(False, pa.bool_())
+_COMMA: Final = pa.scalar(",", pa.string())
 EMPTY_TEXT: Final = pa.scalar("", pa.string())
 
 _JSON_PATTERN: Final = '[\\x00-\\x1f"\\\\\u241b]'
@@ -122,11 +123,14 @@ def owners(offsets: npt.NDArray[np.int32]) -> Int64s:
 def joined(offsets: npt.NDArray[np.int32], texts: pa.Array, opening: str, closing: str) -> pa.Array:
     """The texts of each list, separated by commas, in brackets."""
     lists = pa.ListArray.from_arrays(pa.array(offsets), texts)
-    return concatenated(opening, pc.binary_join(lists, ","), closing)
+    return concatenated(opening, pc.binary_join(lists, _COMMA), closing)
 
 
-def json_object(members: dict[str, pa.Array]) -> pa.Array:
+def json_object(rows: int, members: dict[str, pa.Array]) -> pa.Array:
     """One JSON object a row from columns of JSON text; a member that is null is left out, '{}' when all are."""
+    members = {key: column for key, column in members.items() if column.null_count < len(column)}
+    if not members:
+        return pa.repeat(text("{}"), rows)
     # pyarrow's null_handling="skip" loses rows in which everything is null, hence the commas by hand.
     texts = [pc.fill_null(concatenated(f'"{key}":', column, ","), EMPTY_TEXT) for key, column in members.items()]
     return concatenated("{", pc.ascii_rtrim(concatenated(*texts), ","), "}")

@@ -126,7 +126,7 @@ def read(column: Column, attributes: FlatAttributes) -> pa.Array | None:
     filled = 0
     for alias in reversed(present):
         at = np.nonzero(attributes.codes == codes[_name(alias)])[0]
-        converted = _converted(attributes.values.take(pa.array(at)), column.type, alias)
+        converted = _converted(attributes.values, pa.array(at), column.type, alias)
         usable = converted.is_valid().to_numpy(zero_copy_only=False)
         # Later assignments win: the first of a repeated key, and the best name, are written last.
         chosen[attributes.owners[at[usable]][::-1]] = (filled + np.nonzero(usable)[0])[::-1]
@@ -139,18 +139,22 @@ def _name(alias: Alias) -> str:
     return alias.name if isinstance(alias, Seconds) else alias
 
 
-def _converted(values: pa.StructArray, wanted: pa.DataType, alias: Alias) -> pa.Array:
-    strings, integers = field(values, "string_value"), field(values, "int_value")
+def _converted(values: pa.StructArray, at: pa.Array, wanted: pa.DataType, alias: Alias) -> pa.Array:
+    """The values at these positions in the type that is wanted, null where they do not fit it."""
+
+    def member(name: str) -> pa.Array:
+        return field(values, name).take(at)
+
+    strings, integers = member("string_value"), member("int_value")
     if wanted == _TEXT:
         texts = null_if_empty(strings)
-        return storable(pc.coalesce(texts, integers.cast(_TEXT)))
+        return storable(texts if integers.null_count == len(at) else pc.coalesce(texts, integers.cast(_TEXT)))
     if wanted == _DOUBLE:
-        doubles = field(values, "double_value")
         decimal = _matching(strings, r"^-?\d{1,15}(\.\d{1,15})?$").cast(_DOUBLE)
-        numbers = pc.coalesce(doubles, integers.cast(_DOUBLE, safe=False), decimal)
+        numbers = pc.coalesce(member("double_value"), integers.cast(_DOUBLE, safe=False), decimal)
         finite = pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, _DOUBLE))
-        return pc.multiply(finite, pa.scalar(1000.0)) if isinstance(alias, Seconds) else finite
-    numbers = pc.coalesce(integers, _decimal_int64(strings))
+        return pc.multiply(finite, pa.scalar(1000.0, _DOUBLE)) if isinstance(alias, Seconds) else finite
+    numbers = integers if strings.null_count == len(at) else pc.coalesce(integers, _decimal_int64(strings))
     if wanted == _INT:
         return numbers
     fits = pc.equal(numbers.cast(wanted, safe=False).cast(_INT), numbers)

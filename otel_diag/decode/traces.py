@@ -301,12 +301,13 @@ def _events(lists: pa.ListArray) -> tuple[pa.Array, tuple[pa.Array | None, pa.Ar
     names = field(events, "name")
     offsets = list_offsets(lists)
     texts = json_object(
+        len(events),
         {
             "name": quoted(names),
             "time_unix_nano": field(events, "time_unix_nano").cast(pa.string()),
             "attributes": attributes.json(),
             "dropped_attributes_count": nonzero_text(field(events, "dropped_attributes_count")),
-        }
+        },
     )
     exceptions = semconv.last_exceptions(names, owners(offsets), attributes, len(lists))
     return _json_lists(offsets, texts), exceptions
@@ -317,6 +318,7 @@ def _links(lists: pa.ListArray) -> pa.Array:
     if not len(links):
         return pa.nulls(len(lists), pa.string())
     texts = json_object(
+        len(links),
         {
             "trace_id": quoted(hex_text(field(links, "trace_id"))),
             "span_id": quoted(hex_text(field(links, "span_id"))),
@@ -324,7 +326,7 @@ def _links(lists: pa.ListArray) -> pa.Array:
             "trace_state": quoted(null_if_empty(field(links, "trace_state"))),
             "flags": nonzero_text(field(links, "flags")),
             "dropped_attributes_count": nonzero_text(field(links, "dropped_attributes_count")),
-        }
+        },
     )
     return _json_lists(list_offsets(lists), texts)
 
@@ -342,11 +344,12 @@ def _null_if_nothing(objects: pa.Array) -> pa.Array:
 def _resource_rest(resources: pa.StructArray, resource: pa.StructArray) -> pa.Array:
     return _null_if_nothing(
         json_object(
+            len(resources),
             {
                 "dropped_attributes_count": nonzero_text(field(resource, "dropped_attributes_count")),
                 "schema_url": quoted(null_if_empty(field(resources, "schema_url"))),
                 "entity_refs": _entity_refs(field(resource, "entity_refs")),
-            }
+            },
         )
     )
 
@@ -361,12 +364,13 @@ def _entity_refs(lists: pa.ListArray) -> pa.Array:
         return joined(list_offsets(keys), quoted(keys.flatten()), "[", "]")
 
     objects = json_object(
+        len(references),
         {
             "schema_url": quoted(field(references, "schema_url")),
             "type": quoted(field(references, "type")),
             "id_keys": texts("id_keys"),
             "description_keys": texts("description_keys"),
-        }
+        },
     )
     return _json_lists(list_offsets(lists), objects)
 
@@ -374,11 +378,12 @@ def _entity_refs(lists: pa.ListArray) -> pa.Array:
 def _scope_rest(scopes: pa.StructArray, scope: pa.StructArray) -> pa.Array:
     return _null_if_nothing(
         json_object(
+            len(scopes),
             {
                 "attributes": _null_if_nothing(FlatAttributes.of(field(scope, "attributes")).json()),
                 "dropped_attributes_count": nonzero_text(field(scope, "dropped_attributes_count")),
                 "schema_url": quoted(null_if_empty(field(scopes, "schema_url"))),
-            }
+            },
         )
     )
 
@@ -387,11 +392,7 @@ def _rest(resource: pa.Array, scope: pa.Array, spans: pa.StructArray) -> pa.Arra
     """The ``otlp_rest`` column."""
     names = ("dropped_attributes_count", "dropped_events_count", "dropped_links_count")
     dropped = {name: nonzero_text(field(spans, name)) for name in names}
-    members = {"resource": resource, "scope": scope, **dropped}
-    members = {name: column for name, column in members.items() if column.null_count < len(column)}
-    if not members:
-        return pa.nulls(len(spans), pa.string())
-    return _null_if_nothing(json_object(members))
+    return _null_if_nothing(json_object(len(spans), {"resource": resource, "scope": scope, **dropped}))
 
 
 def _content_hash(columns: list[pa.Array], rows: int) -> pa.Array:
