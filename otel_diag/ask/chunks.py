@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from rapidfuzz.distance import OSA
@@ -153,9 +153,24 @@ class Chunker:
         if not token.quoted:
             return None
         hint = _dimension_of(previous)
-        if hint is None and token.word not in self.names and (_asks_for_text(previous) or " " in token.text):
+        if (
+            hint is None
+            and token.word not in self.names
+            and (
+                _asks_for_text(previous)
+                or self._in_the_error(at + 1)
+                or (" " in token.text and not _introduces_a_name(previous))
+            )
+        ):
             return Text(token.text), at + 1
         return Word(token.text, quoted=True, hint=hint), at + 1
+
+    def _in_the_error(self, at: int) -> bool:
+        """ "... in the error (message)" after a quotation."""
+        return (
+            self._word(at) == "in"
+            and {self._word(at + 1), self._word(at + 2)} & {"error", "errors", "message"} != set()
+        )
 
     def _text(self, at: int, _: Chunk | None) -> _Found:
         """ "mentioning connection refused today": the words up to the next time, or all."""
@@ -281,7 +296,7 @@ class Chunker:
         if top and self._first(start, (Kind.NOUN, Kind.DIMENSION, Kind.STATUS)):
             noun = self._first(start, (Kind.NOUN, Kind.DIMENSION, Kind.STATUS))
             singular = noun is not None and not self._word(noun[1] - 1).endswith("s")
-            if singular and self._word(at) in ("last", "latest", "newest", "first"):
+            if singular and self._word(at) in ("last", "latest", "newest", "first", "most"):
                 return Limit(1), start
             return None
         if number is None or number > _MAX_LIMIT or self._word(at) in ("a", "an", "one"):
@@ -325,6 +340,8 @@ class Chunker:
         while True:
             while self._word(position) in ("the", "each", "every", "all", "by", "per", "different", "our"):
                 position += 1
+            if self._first(position, (Kind.METRIC,)):
+                break
             found = self._first(position, (Kind.DIMENSION,)) or self._by_other(position)
             if found is None:
                 break
@@ -389,7 +406,10 @@ def _correction(word: str) -> str | None:
         return None
     near = [candidate for candidate in CORRECTABLE if OSA.distance(word, candidate, score_cutoff=1) <= 1]
     stems = {candidate.rstrip("s") for candidate in near}
-    return min(near, key=len) if len(stems) == 1 else None
+    if len(stems) != 1:
+        return None
+    stem = stems.pop()
+    return stem if stem in WORDS and not word.endswith("s") else min(near, key=len)
 
 
 def _dimension_of(chunk: Chunk | None) -> Dimension | None:
@@ -400,12 +420,17 @@ def _asks_for_text(chunk: Chunk | None) -> bool:
     return isinstance(chunk, Cue) and (chunk.kind == Kind.TEXT or chunk.text in ("error", "message", "error message"))
 
 
+def _introduces_a_name(chunk: Chunk | None) -> bool:
+    kinds = (Kind.LINK, Kind.ABOUT, Kind.LONGER, Kind.SHORTER)
+    return isinstance(chunk, Cue) and chunk.kind in kinds and chunk.text not in ("with", "having")
+
+
 def _is_plural(cue: Cue) -> bool:
     return cue.text.endswith("s") and cue.text != "status" and not cue.text.endswith("ss")
 
 
 def _milliseconds(number: float, unit: str) -> float:
-    return number * UNITS[unit].total_seconds() * 1000
+    return number * (UNITS[unit] / timedelta(milliseconds=1))
 
 
 def _integer(word: str) -> int | None:

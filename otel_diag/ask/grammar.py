@@ -1,4 +1,4 @@
-"""Plain English to an :class:`~otel_diag.ask.intent.Intent`, without any model: words, chunks, slots, then one decision.
+"""Plain English to an :class:`~otel_diag.ask.intent.Intent`, without any model: words, chunks, slots, one decision.
 
 The order of the words hardly matters: :mod:`~otel_diag.ask.chunks` finds what each stretch of the question means, here
 the names among them are resolved and the filled slots decide what is asked. Nothing is guessed silently: corrections
@@ -39,7 +39,7 @@ from otel_diag.ask.intent import (
     Window,
 )
 from otel_diag.ask.lexicon import Kind
-from otel_diag.ask.names import Ambiguous, Named, Names, likely_dimension, looks_like_a_name
+from otel_diag.ask.names import Ambiguous, Named, Names, looks_like_a_name
 from otel_diag.ask.suggest import suggestions
 from otel_diag.ask.tokens import tokenise
 from otel_diag.ask.windows import DAY, HOUR, counterpart, preceding, rolling
@@ -176,7 +176,7 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _statuses(cues: Sequence[Cue]) -> tuple[Status, ...]:
-    """Any of those mentioned; but "failures due to timeouts" are the time-outs, while "failed or timed out" are both."""
+    """Any of those mentioned. "Failures due to timeouts" are the time-outs, "failed or timed out" are both."""
     groups = [tuple(map(Status, cue.value.split(","))) for cue in cues if cue.kind == Kind.STATUS]
     if _FAILURES in groups and (Status.TIMEOUT,) in groups and not any(cue.kind == Kind.AND for cue in cues):
         groups = [group for group in groups if group != _FAILURES]
@@ -245,6 +245,8 @@ def _resolve_all(chunks: Sequence[Chunk], names: Names) -> tuple[tuple[Named, ..
         found = _resolve(chunk, chunks, at, names)
         if found is not None:
             named.append(found)
+        elif _follows(chunks, at, (Kind.METRIC, Kind.COUNT)):
+            raise _Refused(f"I do not know what {chunk.text!r} means here: it is nothing that I can measure.")
         else:
             ignored.append(chunk.text)
     return tuple(named), tuple(ignored)
@@ -264,7 +266,7 @@ def _resolve(word: Word, chunks: Sequence[Chunk], at: int, names: Names) -> Name
     named_by_place = word.hint is not None or _stands_where_a_name_does(chunks, at)
     if not (word.quoted or looks_like_a_name(word.text) or named_by_place):
         return None
-    dimension = hint or likely_dimension(word.text)
+    dimension = hint or names.likely_dimension(word.text)
     return Named(dimension, (word.text,), note=f"no {dimension.value} {word.text!r} has been seen; used as given")
 
 
@@ -272,10 +274,11 @@ def _stands_where_a_name_does(chunks: Sequence[Chunk], at: int) -> bool:
     """After "for", "of", "in" ..., or before "calls", "service", "failures", "latency" ..."""
     after = chunks[at + 1] if at + 1 < len(chunks) else None
     if isinstance(after, Cue) and (
-        after.kind in (Kind.DIMENSION, Kind.STATUS, Kind.LATENCY)
+        after.kind in (Kind.DIMENSION, Kind.LATENCY)
         or (after.kind == Kind.NOUN and after.value == "spans")
+        or (after.kind == Kind.STATUS and after.text.endswith("s"))
     ):
-        return not _follows(chunks, at, (Kind.METRIC, Kind.COUNT))
+        return True
     return _follows(chunks, at, (Kind.LINK,))
 
 
@@ -285,7 +288,7 @@ def _follows(chunks: Sequence[Chunk], at: int, kinds: Sequence[Kind]) -> bool:
             return False
         if _comparison(chunk).kind in kinds:
             return True
-        if chunk.text not in ("the", "our", "my", "all", "of"):
+        if chunk.text not in ("the", "our", "my", "all"):
             return False
     return False
 
@@ -331,7 +334,9 @@ def _about_executions(reading: _Reading, context: int | None) -> Intent | None:
         if context is None:
             raise _Refused("Which execution? Give its id.")
         ids = (context,)
-    elif reading.has(Kind.COMPARE) and reading.has(Kind.ANAPHOR) and context is not None and len(ids) == 1:
+    elif reading.has(Kind.COMPARE) and reading.has(Kind.ANAPHOR) and len(ids) == 1:
+        if context is None:
+            raise _Refused("Compare which execution? Give both ids.")
         ids = (context, *ids)
     intent = Intent(_execution_intent(reading, len(ids) + len(traces)), execution_ids=ids, trace_ids=traces)
     if intent.name == IntentName.SIMILAR:
@@ -367,7 +372,8 @@ def _plural(reading: _Reading) -> bool:
 
 
 def _execution_intent(reading: _Reading, count: int) -> IntentName:
-    if reading.has(Kind.COMPARE) or (count == 2 and not reading.has(Kind.SIMILAR)):
+    one_each = reading.has(Kind.SIMILAR, Kind.GAPS, Kind.TIMELINE, Kind.SUMMARY)
+    if reading.has(Kind.COMPARE) or (count == 2 and not one_each):
         return IntentName.COMPARE
     if reading.has(Kind.SIMILAR) and not reading.has(Kind.THAN):
         return IntentName.SIMILAR
@@ -386,7 +392,7 @@ def _execution_intent(reading: _Reading, count: int) -> IntentName:
         return IntentName.TIMELINE
     if reading.has(Kind.LIST) and not reading.filters.statuses:
         return IntentName.SUMMARY
-    if reading.filters.statuses and not reading.has(Kind.LIST) and reading.cues[0].text in ("did", "was", "is", "has"):
+    if reading.filters.statuses and not reading.has(Kind.LIST) and reading.says(Kind.FILLER, "did", "was", "is", "has"):
         return IntentName.SUMMARY
     return IntentName.DIAGNOSE
 
@@ -407,7 +413,7 @@ def _about_many(reading: _Reading, now: datetime) -> Intent:
             limit=reading.limit,
             window=next(iter(reading.windows), None),
         )
-    if reading.has(Kind.COUNT, Kind.COMPARE) or (reading.has(Kind.MOST) and filters.statuses):
+    if reading.has(Kind.COUNT, Kind.COMPARE, Kind.CHANGED) or (reading.has(Kind.MOST) and filters.statuses):
         return _measure(reading, now)
     if reading.has(Kind.SLOWEST):
         return _slowest(reading, now)
@@ -435,7 +441,8 @@ def _why(reading: _Reading, now: datetime) -> Intent | None:
         return None
     if reading.filters.jobs:
         window = next(iter(reading.windows), None)
-        return Intent(IntentName.JOB_PATTERN, filters=reading.filters, window=window, limit=reading.limit)
+        filters = replace(reading.filters, statuses=reading.filters.statuses or _FAILURES)
+        return Intent(IntentName.JOB_PATTERN, filters=filters, window=window, limit=reading.limit)
     if reading.says(Kind.WHY, *_CAUSES_IN_PLURAL):
         filters = replace(reading.filters, statuses=reading.filters.statuses or _FAILURES)
         grouped = replace(reading, filters=filters, group_by=(Dimension.ROOT_CAUSE,), dimensions=())

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.dialects.postgres import Postgres
@@ -208,12 +208,17 @@ def _single_query(sql: str, dialect: Dialect) -> exp.Query:
         deepest = max(deepest, depth)
     if deepest > MAX_NESTING:
         raise _NotAllowed(f"parentheses nested deeper than {MAX_NESTING}")
-    statements = [statement for statement in dialect.parse(sql) if statement is not None]
-    if len(statements) != 1:
-        raise _NotAllowed(f"{len(statements)} statements; there must be exactly one")
-    statement = statements[0]
+    tokens = dialect.tokenize(sql)
+    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+        tokens.pop()
+    if any(token.token_type == TokenType.SEMICOLON for token in tokens):
+        raise _NotAllowed("several statements; there must be exactly one")
+    first = next((token for token in tokens if token.token_type != TokenType.L_PAREN), None)
+    if first is None or first.token_type not in (TokenType.SELECT, TokenType.WITH, TokenType.FROM):
+        raise _NotAllowed(f"{first.text.upper() if first else 'empty'} statements; only SELECT reads")
+    statement = dialect.parse(sql)[0]
     if not isinstance(statement, (exp.Select, exp.SetOperation, exp.Subquery)):
-        raise _NotAllowed(f"{statement.key.upper()} statements; only SELECT reads")
+        raise _NotAllowed("anything but SELECT")
     return statement
 
 
@@ -235,6 +240,8 @@ def _check(node: exp.Expr) -> None:
         raise _NotAllowed(f"{what} {_shown(node)}")
     if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("kind")):
         raise _NotAllowed(f"the type {_shown(node)}")
+    if isinstance(node, exp.Select) and not node.expressions:
+        raise _NotAllowed("a SELECT of nothing")
     if isinstance(node, exp.With) and node.args.get("recursive"):
         raise _NotAllowed("WITH RECURSIVE")
     if isinstance(node, exp.Query) and any(

@@ -67,13 +67,13 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.WHY,
         "",
         """
-        why | how come | what went wrong | what goes wrong | what is going wrong | what happened | what caused |
-        what is causing | what causes | reason | reasons | what made | what makes | what broke | diagnose |
-        diagnosis | diagnosing | explain | explanation | debug | investigate | root cause | root causes | cause |
-        causes | what is wrong | what was wrong | caused | due to what | troubleshoot | what led to | figure out
-        | analyse | analyze | culprit | responsible | to blame | blame | what killed | find out | what the
-        problem | what is the problem | what was the problem | what the matter | what is the matter | post mortem
-        | postmortem
+        in common | have in common | why | how come | what went wrong | what goes wrong | what is going wrong |
+        what happened | what caused | what is causing | what causes | reason | reasons | what made | what makes |
+        what broke | diagnose | diagnosis | diagnosing | explain | explanation | debug | investigate | root cause
+        | root causes | cause | causes | what is wrong | what was wrong | caused | due to what | troubleshoot |
+        what led to | figure out | analyse | analyze | culprit | responsible | to blame | blame | what killed |
+        find out | what the problem | what is the problem | what was the problem | what the matter | what is the
+        matter | post mortem | postmortem
         """,
     ),
     (
@@ -176,10 +176,11 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.METRIC,
         Metric.THROUGHPUT,
         """
-        throughput | rps | qps | requests per second | calls per second | executions per second | requests per
-        minute | calls per minute | executions per minute | spans per second | spans per minute | runs per minute
-        | runs per second | request rate | call rate | traffic | requests a second | calls a second | calls a
-        minute | executions a minute | requests a minute | execution rate | load on
+        per minute | per second | a second | throughput | rps | qps | requests per second | calls per second |
+        executions per second | requests per minute | calls per minute | executions per minute | spans per second
+        | spans per minute | runs per minute | runs per second | request rate | call rate | traffic | requests a
+        second | calls a second | calls a minute | executions a minute | requests a minute | execution rate |
+        load on
         """,
     ),
     (
@@ -398,30 +399,30 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.CHANGED,
         "",
         """
-        slower | faster | worse | better | slowed down | slowed | sped up | got slow | gotten slow | get slower |
-        regressed | regression | regressions | degrading | trend | trending | changed | change | change in |
-        increase | increased | increasing | decreased | decreasing | gone up | went up | going up | gone down |
-        going down | dropped | usual | normal | before that | previously | higher | lower | deteriorated |
-        improve | improved | quicker | slowing | slowing down | getting slow
+        more | fewer | less | slower | faster | worse | better | slowed down | slowed | sped up | got slow |
+        gotten slow | get slower | regressed | regression | regressions | degrading | trend | trending | changed
+        | change | change in | increase | increased | increasing | decreased | decreasing | gone up | went up |
+        going up | gone down | going down | dropped | usual | normal | before that | previously | higher | lower
+        | deteriorated | improve | improved | quicker | slowing | slowing down | getting slow
         """,
     ),
     (
         Kind.GAPS,
         "",
         """
-        gap | gaps | lose time | lost time | losing time | lose its time | time lost | time go | time went | time
-        gone | idle | idle time | waiting | wait | waited | dead time | waste time | wasted time | time wasted |
-        spend time | spend its time | spent its time | time spent | spent time | spend the time | spent the time
-        | spent most of its time | spend most of its time | time being spent | unaccounted | delay | delays |
-        stall | stalls | stalled | missing time | time disappear | time vanish
+        gap | gaps | lost | lose time | lost time | losing time | lose its time | time lost | time go | time went
+        | time gone | idle | idle time | waiting | wait | waited | dead time | waste time | wasted time | time
+        wasted | spend time | spend its time | spent its time | time spent | spent time | spend the time | spent
+        the time | spent most of its time | spend most of its time | time being spent | unaccounted | delay |
+        delays | stall | stalls | stalled | missing time | time disappear | time vanish
         """,
     ),
     (
         Kind.TIMELINE,
         "",
         """
-        timeline | time line | waterfall | steps | step by step | sequence | span tree | call tree | flame |
-        gantt | chronology | order of events | what ran | trace view
+        walk | walk me through | timeline | time line | waterfall | steps | step by step | sequence | span tree |
+        call tree | flame | gantt | chronology | order of events | what ran | trace view
         """,
     ),
     (
@@ -436,8 +437,9 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.PERFORMANCE,
         "",
         """
-        performance | perform | performs | performing | performed | doing | health | behaving | behave | perf |
-        holding up | fare
+        how healthy | going on | everything ok | everything fine | everything healthy | all good | performance |
+        perform | performs | performing | performed | doing | health | behaving | behave | perf | holding up |
+        fare
         """,
     ),
     (
@@ -461,8 +463,8 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.MOST,
         "desc",
         """
-        most | highest | largest | biggest | worst | greatest | most often | most frequently | top most | most
-        common | commonest | most frequent
+        rank | ranking | most | highest | largest | biggest | worst | greatest | most often | most frequently |
+        top most | most common | commonest | most frequent
         """,
     ),
     (
@@ -483,16 +485,16 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.NOUN,
         "executions",
         """
-        execution | executions | exec | execs | run | runs | trace | traces | task | tasks | workflow | workflows
-        | evaluation | evaluations
+        execution_id | execution.id | trace_id | execution | executions | exec | execs | run | runs | trace |
+        traces | task | tasks | workflow | workflows | evaluation | evaluations
         """,
     ),
     (
         Kind.NOUN,
         "spans",
         """
-        span | spans | call | calls | request | requests | invocation | invocations | calling | called | invoked
-        | attempts
+        step | span | spans | call | calls | request | requests | invocation | invocations | calling | called |
+        invoked | attempts
         """,
     ),
     (
@@ -520,7 +522,7 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.DIMENSION,
         Dimension.MODEL,
         """
-        model | models | llm | llms
+        model_id | model.id | model | models | llm | llms
         """,
     ),
     (
@@ -534,7 +536,7 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.DIMENSION,
         Dimension.JOB,
         """
-        job | jobs | batch | batches
+        job_id | job.id | job | jobs | batch | batches
         """,
     ),
     (
@@ -703,27 +705,27 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.FILLER,
         "",
         """
-        the | a | an | please | me | us | i | we | you | can | could | would | is | are | was | were | be | been
-        | being | am | do | does | did | done | has | have | had | all | 's | our | my | your | there | so | just
-        | now | currently | right now | hey | hi | hello | thanks | thank | for me | want | wanted | need | like
-        to know | would like | to know | know | let | if | then | as | but | how | when | where | that have |
-        that were | that are | that was | that | which have | who | they | them | their | these | those | time |
-        times | take | takes | taking | took | taken | going | gone | came | get | got | getting | happen |
-        happened | happening | occur | occurred | occurring | recent | recently | lately | total | overall |
-        really | actually | exactly | quickly | today's | value | values | data | information | info | much |
-        many | rate | entire | whole | single | individual | specific | particular | main | keep | keeps | kept |
-        keeping | seem | seems | still | already | again | ever | both | same | other | others | another | end |
-        up | ended | long | with | because | since | between | went | out | off | down | system | pipeline | hit
-        | hits | doing so | look | looking | at | check | quick | question | wondering | wonder | curious | maybe
-        | perhaps | help | understand | finish | work | works | worked | working | go | come | one | should |
-        must | may | might | also | too | very | due | due to | sort | sorted | order | ordered | descending |
-        ascending | sort by | order by | ordered by | duration of each | suddenly | constantly | always | often |
-        must have | terms | in terms of | regard | regarding | concerning | respect | frequency | say | make |
-        made | cause of | experienced | experiencing | experience | see | observed | encountered | encounter |
-        received | returned | threw | thrown | throw | throwing | raised | gave | giving | produced | ours | here
-        | ok so | utc | type | types | kind | kinds | state | level | window | period | ago | period of | on
-        average for | on | till | until | back | than that | ms of | range | lasted | lasting | lasts | last for
-        | ran | runs for | been running
+        else | part | isolated | caused by | because of | the | a | an | please | me | us | i | we | you | can |
+        could | would | is | are | was | were | be | been | being | am | do | does | did | done | has | have |
+        had | all | 's | our | my | your | there | so | just | now | currently | right now | hey | hi | hello |
+        thanks | thank | for me | want | wanted | need | like to know | would like | to know | know | let | if |
+        then | as | but | how | when | where | that have | that were | that are | that was | that | which have |
+        who | they | them | their | these | those | time | times | take | takes | taking | took | taken | going |
+        gone | came | get | got | getting | happen | happened | happening | occur | occurred | occurring | recent
+        | recently | lately | total | overall | really | actually | exactly | quickly | today's | value | values
+        | data | information | info | much | many | rate | entire | whole | single | individual | specific |
+        particular | main | keep | keeps | kept | keeping | seem | seems | still | already | again | ever | both
+        | same | other | others | another | end | up | ended | long | with | because | since | between | went |
+        out | off | down | system | pipeline | hit | hits | doing so | look | looking | at | check | quick |
+        question | wondering | wonder | curious | maybe | perhaps | help | understand | finish | work | works |
+        worked | working | go | come | one | should | must | may | might | also | too | very | due | due to |
+        sort | sorted | order | ordered | descending | ascending | sort by | order by | ordered by | duration of
+        each | suddenly | constantly | always | often | must have | terms | in terms of | regard | regarding |
+        concerning | respect | frequency | say | make | made | cause of | experienced | experiencing | experience
+        | see | observed | encountered | encounter | received | returned | threw | thrown | throw | throwing |
+        raised | gave | giving | produced | ours | here | ok so | utc | type | types | kind | kinds | state |
+        level | window | period | ago | period of | on average for | on | till | until | back | than that | ms of
+        | range | lasted | lasting | lasts | last for | ran | runs for | been running
         """,
     ),
     (

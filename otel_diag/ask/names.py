@@ -58,19 +58,6 @@ def looks_like_a_name(text: str) -> bool:
     return bool(re.search(r"[._/:-]|\d", text)) or bool(re.search(r"[a-z][A-Z]", text))
 
 
-def likely_dimension(text: str) -> Dimension:
-    """What a name that was never seen is most likely to name, by its spelling alone."""
-    if _REGION.match(text):
-        return Dimension.REGION
-    if _MODEL.match(text):
-        return Dimension.MODEL
-    if re.match(r"(?:job|batch)[-_.]", text, re.IGNORECASE):
-        return Dimension.JOB
-    if re.search(r"[._/]|[a-z][A-Z]|\s", text):
-        return Dimension.OPERATION
-    return Dimension.SERVICE
-
-
 class Names:
     """The known names, indexed. Build one per question: it is linear in the number of names."""
 
@@ -109,6 +96,12 @@ class Names:
                 return found
         return self._misspelled(text, hint)
 
+    def likely_dimension(self, text: str) -> Dimension:
+        """What a name that was never seen most likely names: what its siblings do ("demo-1"), else by spelling."""
+        family = _family(text)
+        siblings = [dimension for dimension, name in self._names if family != text and _family(name) == family]
+        return siblings[0] if siblings else _dimension_by_spelling(text)
+
     def _as_written(self, text: str) -> Iterator[tuple[Dimension, str]]:
         spelled = self._exact.get(text.casefold())
         if spelled is None and text.casefold().endswith("s"):
@@ -136,7 +129,11 @@ class Names:
             return
         for dimension, name in self._names:
             folded = name.casefold()
-            starts = len(word) >= 5 and folded.startswith(word) and not folded[len(word)].isdecimal()
+            starts = (
+                len(word) >= 5
+                and folded.startswith(word)
+                and not (word[-1].isdecimal() and folded[len(word)].isdecimal())
+            )
             if starts or word in _SEPARATORS.split(folded):
                 yield dimension, name
 
@@ -198,3 +195,20 @@ def _typos(text: str, name: str) -> int | None:
 
 def _enumerate(names: Sequence[str]) -> str:
     return " or ".join(repr(name) for name in names)
+
+
+def _dimension_by_spelling(text: str) -> Dimension:
+    if _REGION.match(text):
+        return Dimension.REGION
+    if _MODEL.match(text):
+        return Dimension.MODEL
+    if re.match(r"(?:job|batch)[-_.]", text, re.IGNORECASE):
+        return Dimension.JOB
+    if re.search(r"[._/]|[a-z][A-Z]|\s", text):
+        return Dimension.OPERATION
+    return Dimension.SERVICE
+
+
+def _family(name: str) -> str:
+    """The name with its numbers left out."""
+    return re.sub(r"\d+", "#", name.casefold())

@@ -20,6 +20,7 @@ _TOKEN: Final = re.compile(
     r"""
       (?P<quoted>"[^"]*" | `[^`]*` | (?<!\w)'[^']+'(?!\w))
     | (?P<stamp>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\w))
+    | (?P<route>(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)[ ]+/(?:\S*[\w}/])?)
     | (?P<word>/?\w(?:[\w./:@'%{}-]*[\w}])?)
     | (?P<mark>[<>]=?|[,&=#])
     """,
@@ -30,6 +31,7 @@ _TYPOGRAPHIC: Final = str.maketrans(
 )
 _CONTRACTION: Final = re.compile(r"(?P<stem>.+?)(?P<tail>n't|'s|'re|'ve|'d|'ll|'m)$")
 _SPELLED_OUT: Final = {"n't": "not", "'s": "'s", "'re": "are", "'ve": "have", "'d": "would", "'ll": "will", "'m": "am"}
+_BEFORE_IS: Final = {"what", "where", "who", "how", "when", "that", "it", "there", "why"}
 _LABELLED: Final = re.compile(
     r"(?P<label>execution|exec|run|trace|job|model|region|service|operation|status)(?:[._]?id)?[:#](?P<rest>.+)$"
 )
@@ -54,7 +56,8 @@ def _tokens(match: re.Match[str]) -> tuple[Token, ...]:
         return tuple(Token(part, part) for part in _IRREGULAR[word])
     if contraction := _CONTRACTION.match(word):
         stem, tail = contraction["stem"], contraction["tail"]
-        return (Token(text[: len(stem)], stem), Token(_SPELLED_OUT[tail], _SPELLED_OUT[tail]))
+        spelled_out = "is" if tail == "'s" and stem in _BEFORE_IS else _SPELLED_OUT[tail]
+        return (Token(text[: len(stem)], stem), Token(spelled_out, spelled_out))
     if labelled := _LABELLED.match(word) or _NUMBERED.match(word):
         rest = labelled["rest"]
         return (Token(labelled["label"], labelled["label"]), Token(text[-len(rest) :], rest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -356,7 +356,7 @@ def preceding(window: Window) -> Window:
     """The window of the same length that ends where this one starts."""
     length = window.until - window.since
     start = max(window.since, ALL_TIME + length) - length
-    return Window(start, window.since, f"the same time before ({window.label})", explicit=False)
+    return Window(start, window.since, f"the same length of time before {window.label}", explicit=False)
 
 
 def counterpart(baseline: Window, now: datetime) -> tuple[Window, Window]:
@@ -373,5 +373,7 @@ def counterpart(baseline: Window, now: datetime) -> tuple[Window, Window]:
     }
     start, label = starts.get(baseline.label, (baseline.until, f"since {baseline.label}"))
     if start >= now:
-        return baseline, preceding(baseline)
+        label = baseline.label if baseline.label.startswith("last") else f"since {baseline.label}"
+        main = replace(baseline, label=label)
+        return main, preceding(main)
     return Window(start, now, label, explicit=False), baseline
