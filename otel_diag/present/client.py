@@ -41,6 +41,7 @@ _ANY = Filters()
 _SERVICES = TypeAdapter(list[ServiceInfo])
 _OPERATIONS = TypeAdapter(list[OperationInfo])
 _DECLARED = TypeAdapter(Declared)
+_IDS = TypeAdapter(list[str])
 _RAW = TypeAdapter(dict[str, Any])
 
 TIMEOUT_SECONDS = 60.0
@@ -109,6 +110,9 @@ class RemoteQueries:
 
     def service_map(self, since: datetime | None = None) -> ServiceMap:
         return self._get(ServiceMap, "/service-map", _given({"since": since}))
+
+    def trace_ids(self, *, after: str = "", limit: int = 1_000) -> list[str]:
+        return self._parse(_IDS.validate_json, self._call("GET", "/traces", params={"after": after, "limit": limit}))
 
     def raw_trace(self, trace_id: str) -> Mapping[str, Any]:
         return self._parse(_RAW.validate_json, self._call("GET", f"/traces/{trace_id}"))

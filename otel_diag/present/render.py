@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from otel_diag.model import (
     Comparison,
-    DataQuality,
     ExecutionBrief,
     Gap,
     GapReport,
@@ -31,7 +30,16 @@ from otel_diag.model import (
     Timeline,
     TimelineEntry,
 )
-from otel_diag.present.text import STATUS_MARKS, clean, duration, key_name, percent, seconds
+from otel_diag.present.text import (
+    STATUS_MARKS,
+    choose_spans,
+    clean,
+    data_quality_lines,
+    duration,
+    key_name,
+    percent,
+    seconds,
+)
 
 MAX_SPANS = 60
 MAX_ROWS = 20
@@ -115,7 +123,7 @@ def report(answer: Report, timeline: Timeline) -> str:
         for service, ms in list(answer.timing_breakdown.items())[:MAX_ROWS]
     ]
     page.section("Time by service", [*breakdown, *_more(answer.timing_breakdown, MAX_ROWS)])
-    page.section("Data quality", _data_quality(answer.data_quality))
+    page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
     _next_steps(page, answer.next_steps)
     return page.text()
 
@@ -229,7 +237,7 @@ def gaps(answer: GapReport) -> str:
     _timeline(page, answer.spans, answer.total_spans)
     if answer.orphans:
         page.add("", f"Orphans (their parent is not stored):{_spans(answer.orphans)}")
-    page.section("Data quality", _data_quality(answer.data_quality))
+    page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
     _next_steps(page, answer.next_steps)
     return page.text()
 
@@ -256,17 +264,6 @@ def query_answer(answer: QueryAnswer) -> str:
 
 # --------------------------------------------------------------------------------------------------
 # Parts.
-
-
-def choose_spans(entries: Sequence[TimelineEntry], limit: int) -> list[TimelineEntry]:
-    """At most ``limit`` entries in their order: failed ones first, then anomalies, the critical path, the rest."""
-
-    def rank(position: int) -> tuple[bool, bool, bool, int]:
-        entry = entries[position]
-        return not entry.status.is_failure, not entry.is_anomaly, not entry.critical, position
-
-    kept = sorted(sorted(range(len(entries)), key=rank)[:limit])
-    return [entries[position] for position in kept]
 
 
 def timeline_lines(entries: Iterable[TimelineEntry]) -> Iterable[str]:
@@ -335,30 +332,6 @@ def _brief_row(brief: ExecutionBrief) -> list[str]:
         percent(brief.similarity_score),
         code(brief.error_message or "-"),
     ]
-
-
-def _data_quality(quality: DataQuality) -> list[str]:
-    """Only what is wrong or was not examined."""
-    listed = {
-        "orphans": quality.orphans,
-        "cycles broken": quality.cycles_broken,
-        "span ids used twice": quality.duplicate_span_ids,
-        "end before start": quality.end_before_start,
-        "times out of range": quality.out_of_range_times,
-        "still running": quality.running_spans,
-    }
-    lines = [f"- {name} ({len(ids)}):{_spans(ids)}" for name, ids in listed.items() if ids]
-    if quality.spans_examined < quality.spans:
-        lines.append(f"- {quality.spans_examined} of {quality.spans} spans were examined")
-    if quality.missing_root:
-        lines.append("- the root span is not stored")
-    if quality.still_arriving:
-        lines.append("- spans are still arriving: ask again in a few seconds")
-    if quality.max_skew_ms:
-        skew, bound = duration(quality.max_skew_ms), duration(quality.skew_bound_ms)
-        lines.append(f"- clocks disagree by {skew} (bound {bound}); times are shown as recorded")
-    lines += [f"- {prose(note)}" for note in quality.notes[:MAX_ROWS]]
-    return lines
 
 
 def _next_steps(page: _Page, steps: Sequence[NextStep]) -> None:

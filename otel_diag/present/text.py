@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import Status
+from otel_diag.model import DataQuality, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -57,3 +58,43 @@ def hint_of(error: OtelDiagError) -> str:
     if isinstance(error, NotFound) and error.nearest:
         return f"{error.hint} Nearest: {', '.join(error.nearest)}.".strip()
     return error.hint
+
+
+def choose_spans(entries: Sequence[TimelineEntry], limit: int) -> list[TimelineEntry]:
+    """At most ``limit`` entries in their order: failed ones first, then anomalies, the critical path, the rest."""
+
+    def rank(position: int) -> tuple[bool, bool, bool, int]:
+        entry = entries[position]
+        return not entry.status.is_failure, not entry.is_anomaly, not entry.critical, position
+
+    kept = sorted(sorted(range(len(entries)), key=rank)[:limit])
+    return [entries[position] for position in kept]
+
+
+def data_quality_lines(quality: DataQuality) -> list[str]:
+    """What is wrong with the data and what was not examined; empty when there is nothing to say."""
+    listed = {
+        "orphans": quality.orphans,
+        "cycles broken": quality.cycles_broken,
+        "span ids used twice": quality.duplicate_span_ids,
+        "end before start": quality.end_before_start,
+        "times out of range": quality.out_of_range_times,
+        "still running": quality.running_spans,
+    }
+    lines = [f"{name} ({len(ids)}): {some(ids)}" for name, ids in listed.items() if ids]
+    if quality.spans_examined < quality.spans:
+        lines.append(f"{quality.spans_examined} of {quality.spans} spans were examined")
+    if quality.missing_root:
+        lines.append("the root span is not stored")
+    if quality.still_arriving:
+        lines.append("spans are still arriving: ask again in a few seconds")
+    if quality.max_skew_ms:
+        skew, bound = duration(quality.max_skew_ms), duration(quality.skew_bound_ms)
+        lines.append(f"clocks disagree by {skew} (bound {bound}); times are shown as recorded")
+    return [*lines, *quality.notes[:20]]
+
+
+def some(ids: Sequence[str], limit: int = 5) -> str:
+    """The first ids, and how many more there are."""
+    rest = f" … {len(ids) - limit} more" if len(ids) > limit else ""
+    return ", ".join(clean(span_id, 32) for span_id in ids[:limit]) + rest

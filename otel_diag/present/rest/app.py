@@ -203,6 +203,13 @@ def _catalogue(queries: Queries) -> APIRouter:
     def service_map(since: Since = None) -> ServiceMap:
         return queries.service_map(parse_moment(since))
 
+    @routes.get("/traces", summary="Ids of stored traces in order, a page at a time")
+    def trace_ids(
+        after: Annotated[str, Query(description="The last id of the page before.")] = "",
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    ) -> list[str]:
+        return queries.trace_ids(after=after, limit=limit)
+
     @routes.get("/traces/{trace_id}", summary="A trace as it was received, in OTLP/JSON")
     def raw_trace(trace_id: str) -> dict[str, Any]:
         return dict(queries.raw_trace(check_trace_id(trace_id)))

@@ -1,0 +1,349 @@
+"""The commands of ``otel-diag``: each reads its options, asks, and shows the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+import otel_diag
+from otel_diag import app as wiring
+from otel_diag.config import Settings
+from otel_diag.discovery import find_server
+from otel_diag.errors import BadInput, NotFound
+from otel_diag.model import AnalysisType
+from otel_diag.present.cli import demo as demonstration
+from otel_diag.present.cli import doctor as health
+from otel_diag.present.cli import views
+from otel_diag.present.cli.files import Spans, trace_line, written
+from otel_diag.present.cli.terminal import (
+    ExitCode,
+    console,
+    error_console,
+    errors_to_exit_codes,
+    settings_of,
+    show,
+    write_json,
+)
+from otel_diag.present.cli.transfer import (
+    PROTOBUF,
+    HttpSender,
+    Imported,
+    Sender,
+    Taken,
+    import_file,
+    imported_json,
+    trace_ids,
+)
+from otel_diag.present.client import AnyQueries
+from otel_diag.present.inputs import make_filters, make_key, parse_key
+from otel_diag.present.mcp.server import build_server
+from otel_diag.present.text import clean
+from otel_diag.query import Key
+
+HELP = """Stores OpenTelemetry traces and says why an execution failed or was slow, with evidence.
+
+A KEY is an execution id (an integer) or a trace id (32 hexadecimal digits).
+
+Exit codes: 0 done; 1 unexpected error; 2 wrong usage; 3 not found; 4 store or server unreachable, locked or
+busy; 5 done, but some input was refused (import) or something is wrong (doctor); 6 not supported by this store."""
+
+app = typer.Typer(
+    name="otel-diag",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Store = Annotated[
+    str | None, typer.Option("--store", help="Store URL, as OTEL_DIAG_STORE or DATABASE_URL; embedded by default.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Execution id or trace id.")]
+Since = Annotated[str | None, typer.Option(help="Start: an age (30m, 24h, 7d) or ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="End, in the same form; now by default.")]
+Text_ = Annotated[str | None, typer.Option()]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"otel-diag {otel_diag.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Only for its options."""
+
+
+@app.command()
+def serve(
+    store: Store = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="OTLP over gRPC; 0 takes any free port.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="OTLP over HTTP; 0 takes any free port.")] = None,
+    port: Annotated[int | None, typer.Option(help="REST and MCP; 0 takes any free port.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the chosen ports as one JSON line.")] = False,
+) -> None:
+    """Receive spans, keep them, answer questions, until Ctrl-C."""
+    settings = settings_of(store=store, host=host, grpc_port=grpc_port, http_port=http_port, port=port)
+    wiring.serve(settings, json_output=as_json)
+
+
+@app.command()
+def demo(
+    healthy: Annotated[int, typer.Option(min=0, help="Healthy executions between the two rounds of faults.")] = 25,
+) -> None:
+    """Inject every fault into an example pipeline and show what is diagnosed.
+
+    Keeps serving until Ctrl-C; with DEMO_EXIT=1 or without a terminal it ends after printing: exit code 1 when a
+    diagnosis was wrong, else 0. The last lines are one JSON object an execution.
+    """
+    raise typer.Exit(demonstration.run(healthy))
+
+
+@app.command()
+def diagnose(
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Execution id or trace id.")] = None,
+    job_id: Annotated[str | None, typer.Option(help="All executions of a job, instead of KEY.")] = None,
+    analysis_type: Annotated[AnalysisType, typer.Option(help="How much to answer.")] = "full",
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Why an execution, or a job, failed or was slow. The exit code is 0 whatever the verdict."""
+    if (key is None) == (job_id is None):
+        raise BadInput("give either KEY or --job-id", hint="For example: otel-diag diagnose 2193")
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        if key is None:
+            analysis = queries.timeout_root_cause(job_id=job_id)
+            show(analysis, views.job(analysis), as_json=as_json)
+        else:
+            report = queries.diagnose(parse_key(key), analysis_type)
+            view = Text() if as_json else views.report(report, queries.timeline(parse_key(key)))
+            show(report, view, as_json=as_json)
+
+
+@app.command()
+def failures(
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 10,
+    since: Since = None,
+    until: Until = None,
+    status: Annotated[str | None, typer.Option(help="failed or timeout; both by default.")] = None,
+    job_id: Text_ = None,
+    model_id: Text_ = None,
+    region: Text_ = None,
+    service: Text_ = None,
+    root_cause_type: Text_ = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Recent failures and what they share."""
+    filters = make_filters(
+        status=status,
+        job_id=job_id,
+        model_id=model_id,
+        region=region,
+        service=service,
+        root_cause_type=root_cause_type,
+        since=since,
+        until=until,
+    )
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        answer = queries.recent_failures(limit, filters)
+    show(answer, views.failures(answer), as_json=as_json)
+
+
+@app.command()
+def compare(
+    key: KeyArgument,
+    other: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Compare with this one.")] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """What an execution did differently: from the nearest successful ones, or from another."""
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        if other is None:
+            comparison = queries.compare_with_successful(parse_key(key))
+            show(comparison, views.comparison(comparison), as_json=as_json)
+        else:
+            diff = queries.compare(parse_key(key), parse_key(other))
+            show(diff, views.diff(diff), as_json=as_json)
+
+
+@app.command()
+def gaps(key: KeyArgument, store: Store = None, as_json: Json = False) -> None:
+    """Where time passed with nothing running, and which hops are missing."""
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        answer = queries.trace_gaps(parse_key(key))
+    show(answer, views.gaps(answer), as_json=as_json)
+
+
+@app.command()
+def perf(
+    model_id: Text_ = None,
+    region: Text_ = None,
+    service: Text_ = None,
+    operation: Text_ = None,
+    since: Since = None,
+    until: Until = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Success rate and durations, against the window before."""
+    filters = make_filters(
+        model_id=model_id, region=region, service=service, operation=operation, since=since, until=until
+    )
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        answer = queries.performance(filters)
+    show(answer, views.performance(answer), as_json=as_json)
+
+
+@app.command()
+def ask(
+    question: Annotated[list[str], typer.Argument(help="A question in plain English; quotes are not needed.")],
+    execution_id: Annotated[int | None, typer.Option(help="The execution the question is about.")] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question such as: slowest operations today."""
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        answer = queries.ask(" ".join(question), execution_id)
+    show(answer, views.query_answer(answer), as_json=as_json)
+
+
+@app.command(name="import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of spans.")],
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Import OTLP/JSON lines or OTLP protobuf dumps, plain or gzip. Importing again adds nothing twice.
+
+    Goes to the running server, which removes duplicates without counting them, else straight into the store.
+    """
+    with _sender(settings_of(store=store)) as send, _progress() as progress:
+        results = [_import_one(path, send, progress) for path in files]
+    if as_json:
+        write_json([imported_json(result) for result in results])
+    else:
+        console().print(views.imported(results))
+    if not all(result.whole for result in results):
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
+@app.command()
+def export(
+    execution_id: Annotated[int | None, typer.Option(help="The trace of an execution.")] = None,
+    trace_id: Annotated[str | None, typer.Option(help="One trace.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every trace in the store.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file, compressed if it ends in .gz; else standard output.")
+    ] = None,
+    store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With -o: say what was written as JSON.")] = False,
+) -> None:
+    """Write traces as OTLP/JSON, one a line, as they were received."""
+    if [execution_id is not None, trace_id is not None, everything].count(True) != 1:
+        raise BadInput("give exactly one of --execution-id, --trace-id and --all")
+    with wiring.open_queries(settings_of(store=store)) as queries:
+        ids = trace_ids(queries) if everything else iter(_ids_of(queries, make_key(execution_id, trace_id)))
+        count = 0
+        with written(output) as target, _progress() as progress:
+            task = progress.add_task("traces", total=None)
+            for one in ids:
+                target.write(trace_line(queries.raw_trace(one)))
+                count += 1
+                progress.update(task, completed=count)
+    if output is None:
+        return
+    if as_json:
+        write_json({"file": str(output), "traces": count})
+    else:
+        console().print(Text(f"{count} traces written to {output}"))
+
+
+@app.command()
+def migrate(store: Store = None, as_json: Json = False) -> None:
+    """Bring the store's schema up to date. `serve` does it by itself."""
+    settings = settings_of(store=store)
+    with error_console().status("migrating"):
+        wiring.migrate(settings)
+    if as_json:
+        write_json({"schema": "up to date"})
+    else:
+        console().print("The store's schema is up to date.")
+
+
+@app.command()
+def mcp(store: Store = None) -> None:
+    """Serve MCP over stdin and stdout: what an IDE starts. Never keeps `serve` from starting."""
+    settings = settings_of(store=store)
+    build_server(lambda: wiring.open_queries(settings)).run("stdio")
+
+
+@app.command()
+def doctor(store: Store = None, as_json: Json = False) -> None:
+    """Check the installation, the store, the ports and the disk. Exit code 5 when something is wrong."""
+    checks = health.run(settings_of(store=store))
+    if as_json:
+        write_json([asdict(check) for check in checks])
+    else:
+        console().print(health.table(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
+def run() -> None:
+    """The whole program: the command, with errors told in a line."""
+    with errors_to_exit_codes():
+        app()
+
+
+@contextmanager
+def _sender(settings: Settings) -> Iterator[Sender]:
+    """To the server that owns the store, else straight into the store."""
+    server = find_server(settings.store)
+    if server is not None:
+        with closing(HttpSender(server.otlp_http)) as sender:
+            yield sender
+        return
+    with wiring.open_writer(settings) as writer:
+
+        def send(request: Spans) -> Taken:
+            taken = writer.append_payload(request.payload, PROTOBUF)
+            return Taken(taken.stored, taken.duplicates, taken.rejected)
+
+        yield send
+
+
+def _import_one(path: Path, send: Sender, progress: Progress) -> Imported:
+    size = path.stat().st_size
+    task = progress.add_task(clean(path.name, 40), total=size)
+    with path.open("rb") as file:
+        result = import_file(file, str(path), send, lambda: progress.update(task, completed=file.tell()))
+    progress.update(task, completed=size)
+    return result
+
+
+def _ids_of(queries: AnyQueries, key: Key) -> list[str]:
+    found = key.trace_id or queries.timeline(key).trace_id
+    if found is None:
+        raise NotFound(f"execution {key.execution_id} has no span", hint="It is known only as its runner recorded it.")
+    return [found]
+
+
+def _progress() -> Progress:
+    """On standard error, and only in a terminal, so that output can be piped."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=error_console(), transient=True, disable=not sys.stderr.isatty())

@@ -1,0 +1,147 @@
+"""Import and export: spans from files to wherever they are stored, and back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, Final, Protocol
+
+import httpx
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status as RpcStatus
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_diag.errors import BadInput, Transient
+from otel_diag.present.cli.files import Broken, Skipped, Spans, batches, read_parts
+from otel_diag.present.client import AnyQueries
+
+PROTOBUF: Final = "application/x-protobuf"
+MAX_ATTEMPTS: Final = 8
+MAX_WAIT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one request. ``duplicates`` is None when the receiver does not tell them from stored spans."""
+
+    stored: int
+    duplicates: int | None
+    rejected: dict[str, int]
+
+
+class Sender(Protocol):
+    def __call__(self, request: Spans) -> Taken:
+        """Deliver one request; when it returns, its spans are committed. Raises BadInput, Transient."""
+        ...
+
+
+@dataclass(slots=True)
+class Imported:
+    """One file: ``spans = stored + duplicates + rejected``, and what could not be read at all."""
+
+    file: str
+    spans: int = 0
+    stored: int = 0
+    duplicates: int | None = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    broken: list[Broken] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        return not self.rejected and not self.broken
+
+    def add(self, request: Spans, taken: Taken) -> None:
+        self.spans += request.spans
+        self.stored += taken.stored
+        self.rejected.update(taken.rejected)
+        if taken.duplicates is None or self.duplicates is None:
+            self.duplicates = None
+        else:
+            self.duplicates += taken.duplicates
+
+
+def import_file(file: BinaryIO, name: str, send: Sender, progress: Callable[[], None]) -> Imported:
+    """Send every span of an open file. Raises Transient when the receiver stays away."""
+    result = Imported(name)
+
+    def spans() -> Iterator[Spans]:
+        for part in read_parts(file):
+            match part:
+                case Spans():
+                    yield part
+                case Skipped(signal):
+                    result.skipped[signal] += 1
+                case Broken():
+                    result.broken.append(part)
+
+    for request in batches(spans()):
+        try:
+            taken = send(request)
+        except BadInput as error:
+            taken = Taken(0, 0, {error.message: request.spans})
+        result.add(request, taken)
+        progress()
+    return result
+
+
+def imported_json(result: Imported) -> dict[str, Any]:
+    """What ``import --json`` says of a file. Where ``duplicates`` is null, ``stored`` counts them too."""
+    return {
+        "file": result.file,
+        "spans": result.spans,
+        "stored": result.stored,
+        "duplicates": result.duplicates,
+        "rejected": dict(result.rejected),
+        "skipped": dict(result.skipped),
+        "broken": [asdict(broken) for broken in result.broken],
+    }
+
+
+class HttpSender:
+    """Sends to a running server's OTLP/HTTP endpoint, again while it says "try again"."""
+
+    def __init__(self, otlp_http: str) -> None:
+        self._url = f"{otlp_http.rstrip('/')}/v1/traces"
+        self._http = httpx.Client(timeout=60.0, trust_env=False)
+
+    def __call__(self, request: Spans) -> Taken:
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                time.sleep(min(MAX_WAIT_SECONDS, 0.1 * 2**attempt))
+            try:
+                response = self._http.post(self._url, content=request.payload, headers={"Content-Type": PROTOBUF})
+            except httpx.TransportError:
+                continue
+            if response.status_code in (429, 502, 503, 504):
+                continue
+            return _taken(request, response)
+        raise Transient(
+            f"the server at {self._url} did not take the spans in {MAX_ATTEMPTS} attempts",
+            hint="Look at the server's log; what was imported so far is stored, importing again is safe.",
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _taken(request: Spans, response: httpx.Response) -> Taken:
+    try:
+        if not response.is_success:
+            message = RpcStatus.FromString(response.content).message or response.reason_phrase
+            return Taken(0, 0, {f"{response.status_code}: {message}": request.spans})
+        partial = ExportTraceServiceResponse.FromString(response.content).partial_success
+    except DecodeError:
+        raise BadInput(f"{response.url} does not answer as an OTLP receiver does ({response.status_code})") from None
+    rejected = {partial.error_message or "no reason given": partial.rejected_spans} if partial.rejected_spans else {}
+    return Taken(request.spans - partial.rejected_spans, None, rejected)
+
+
+def trace_ids(queries: AnyQueries) -> Iterator[str]:
+    """The id of every stored trace, in order, a page at a time."""
+    after = ""
+    while page := queries.trace_ids(after=after):
+        yield from page
+        after = page[-1]
