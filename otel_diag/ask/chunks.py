@@ -227,7 +227,7 @@ class Chunker:
         """ "longer than 5 s", "in 10-30ms", "between 10 and 30 ms", a bare "13 ms"."""
         comparison = self._first(at, (Kind.LONGER, Kind.SHORTER, Kind.ABOUT))
         start = comparison[1] if comparison else at
-        while comparison and self._word(start) in ("a", "than", "about", "just", "the"):
+        while comparison and self._word(start) in ("than", "about", "just", "the"):
             start += 1
         span = self._range(start + 1 if self._word(start) in ("between", "from") else start)
         if span is not None:

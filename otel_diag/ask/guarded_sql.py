@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.dialects.duckdb import DuckDB
-from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from otel_diag.errors import BadInput
@@ -32,14 +31,13 @@ _COLUMN_FUNCTIONS: Final = frozenset(
 """Names that look like columns and are functions."""
 
 
-class _KeyedDuckDB(DuckDB):
-    """DuckDB, but ``->> 'execution.id'`` keeps its right side: a key with a dot must not become a path."""
+@lru_cache
+def _spoken(dialect: str) -> Dialect:
+    """The parser's dialect, but with the right side of ``->> 'execution.id'`` kept: a key with a dot is no path."""
+    base = type(Dialect.get_or_raise(dialect))
+    keyed: type[Dialect] = type(f"Keyed{base.__name__}", (base,), {"to_json_path": lambda _, path: path})
+    return keyed()
 
-    def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
-        return path
-
-
-_DIALECTS: Final[Mapping[str, type[Dialect]]] = {"duckdb": _KeyedDuckDB, "postgres": Postgres}
 
 _STRUCTURE: Final[tuple[type[exp.Expr], ...]] = (
     # queries and their clauses
@@ -166,12 +164,13 @@ class CheckedSelect:
 def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str) -> CheckedSelect:
     """The statement, confined to the tenant's rows of ``tables``, or BadInput saying what is not allowed.
 
-    ``dialect``: duckdb or postgres. Every reference to a table becomes ``(SELECT * FROM table WHERE tenant = ...)``
+    ``dialect``: the parser's name for it. Every reference to a table becomes
+    ``(SELECT * FROM table WHERE tenant = ...)``
     under the name it had. Names defined by WITH are renamed throughout, so that a reference which this module took
     for one of them can never reach a table of the same name.
     """
     allowed = {table.casefold(): table for table in tables}
-    spoken = _DIALECTS[dialect]()
+    spoken = _spoken(dialect)
     try:
         query = _single_query(sql, spoken)
         for node in _bounded_walk(query):

@@ -67,22 +67,22 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.WHY,
         "",
         """
-        in common | have in common | why | how come | what went wrong | what goes wrong | what is going wrong |
-        what happened | what caused | what is causing | what causes | reason | reasons | what made | what makes |
-        what broke | diagnose | diagnosis | diagnosing | explain | explanation | debug | investigate | root cause
-        | root causes | cause | causes | what is wrong | what was wrong | caused | due to what | troubleshoot |
-        what led to | figure out | analyse | analyze | culprit | responsible | to blame | blame | what killed |
-        find out | what the problem | what is the problem | what was the problem | what the matter | what is the
-        matter | post mortem | postmortem
+        in common | have in common | took so long | odd | strange | unusual | suspicious | why | how come | what
+        went wrong | what goes wrong | what is going wrong | what happened | what caused | what is causing | what
+        causes | reason | reasons | what made | what makes | what broke | diagnose | diagnosis | diagnosing |
+        explain | explanation | debug | investigate | root cause | root causes | cause | causes | what is wrong |
+        what was wrong | caused | due to what | troubleshoot | what led to | figure out | analyse | analyze |
+        culprit | responsible | to blame | blame | what killed | find out | what the problem | what is the
+        problem | what was the problem | what the matter | what is the matter | post mortem | postmortem
         """,
     ),
     (
         Kind.LIST,
         "",
         """
-        show | list | give | find | display | get | see | fetch | print | pull up | look up | which | what | any
-        | are there | is there | were there | was there | who | search | view | return | has anything | anything
-        | did any
+        whats | show | list | give | find | display | get | see | fetch | print | pull up | look up | which |
+        what | any | are there | is there | were there | was there | who | search | view | return | has anything
+        | anything | did any
         """,
     ),
     (
@@ -194,9 +194,9 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.LATENCY,
         "",
         """
-        duration | durations | latency | latencies | response time | response times | how long | how slow | how
-        fast | how quick | how quickly | runtime | run time | execution time | processing time | elapsed time |
-        inference time | time taken | wall time | elapsed | timing | timings | completion time
+        dur | duration | durations | latency | latencies | response time | response times | how long | how slow |
+        how fast | how quick | how quickly | runtime | run time | execution time | processing time | elapsed time
+        | inference time | time taken | wall time | elapsed | timing | timings | completion time
         """,
     ),
     (
@@ -705,27 +705,28 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         Kind.FILLER,
         "",
         """
-        else | part | isolated | caused by | because of | the | a | an | please | me | us | i | we | you | can |
-        could | would | is | are | was | were | be | been | being | am | do | does | did | done | has | have |
-        had | all | 's | our | my | your | there | so | just | now | currently | right now | hey | hi | hello |
-        thanks | thank | for me | want | wanted | need | like to know | would like | to know | know | let | if |
-        then | as | but | how | when | where | that have | that were | that are | that was | that | which have |
-        who | they | them | their | these | those | time | times | take | takes | taking | took | taken | going |
-        gone | came | get | got | getting | happen | happened | happening | occur | occurred | occurring | recent
-        | recently | lately | total | overall | really | actually | exactly | quickly | today's | value | values
-        | data | information | info | much | many | rate | entire | whole | single | individual | specific |
-        particular | main | keep | keeps | kept | keeping | seem | seems | still | already | again | ever | both
-        | same | other | others | another | end | up | ended | long | with | because | since | between | went |
-        out | off | down | system | pipeline | hit | hits | doing so | look | looking | at | check | quick |
-        question | wondering | wonder | curious | maybe | perhaps | help | understand | finish | work | works |
-        worked | working | go | come | one | should | must | may | might | also | too | very | due | due to |
-        sort | sorted | order | ordered | descending | ascending | sort by | order by | ordered by | duration of
-        each | suddenly | constantly | always | often | must have | terms | in terms of | regard | regarding |
-        concerning | respect | frequency | say | make | made | cause of | experienced | experiencing | experience
-        | see | observed | encountered | encounter | received | returned | threw | thrown | throw | throwing |
-        raised | gave | giving | produced | ours | here | ok so | utc | type | types | kind | kinds | state |
-        level | window | period | ago | period of | on average for | on | till | until | back | than that | ms of
-        | range | lasted | lasting | lasts | last for | ran | runs for | been running
+        become | needs | else | part | isolated | caused by | because of | the | a | an | please | me | us | i |
+        we | you | can | could | would | is | are | was | were | be | been | being | am | do | does | did | done
+        | has | have | had | all | 's | our | my | your | there | so | just | now | currently | right now | hey |
+        hi | hello | thanks | thank | for me | want | wanted | need | like to know | would like | to know | know
+        | let | if | then | as | but | how | when | where | that have | that were | that are | that was | that |
+        which have | who | they | them | their | these | those | time | times | take | takes | taking | took |
+        taken | going | gone | came | get | got | getting | happen | happened | happening | occur | occurred |
+        occurring | recent | recently | lately | total | overall | really | actually | exactly | quickly |
+        today's | value | values | data | information | info | much | many | rate | entire | whole | single |
+        individual | specific | particular | main | keep | keeps | kept | keeping | seem | seems | still |
+        already | again | ever | both | same | other | others | another | end | up | ended | long | with |
+        because | since | between | went | out | off | down | system | pipeline | hit | hits | doing so | look |
+        looking | at | check | quick | question | wondering | wonder | curious | maybe | perhaps | help |
+        understand | finish | work | works | worked | working | go | come | one | should | must | may | might |
+        also | too | very | due | due to | sort | sorted | order | ordered | descending | ascending | sort by |
+        order by | ordered by | duration of each | suddenly | constantly | always | often | must have | terms |
+        in terms of | regard | regarding | concerning | respect | frequency | say | make | made | cause of |
+        experienced | experiencing | experience | see | observed | encountered | encounter | received | returned
+        | threw | thrown | throw | throwing | raised | gave | giving | produced | ours | here | ok so | utc |
+        type | types | kind | kinds | state | level | window | period | ago | period of | on average for | on |
+        till | until | back | than that | ms of | range | lasted | lasting | lasts | last for | ran | runs for |
+        been running
         """,
     ),
     (
