@@ -226,10 +226,8 @@ def _overlapping(starts: pa.ChunkedArray) -> str:
     """
     starts = pc.unique(starts)
     starts = starts.take(pc.sort_indices(starts))
-    following = starts.slice(1)
-    # Wraps around for times at both ends of 64 bits, where any cut is right.
-    gaps = pc.subtract(following, starts.slice(0, len(starts) - 1))
-    cuts = [i.as_py() for i in pc.indices_nonzero(pc.or_(pc.greater(gaps, _HOUR_NANOS), pc.less(gaps, 0)))]
+    gaps = pc.subtract(starts.slice(1), starts.slice(0, len(starts) - 1))
+    cuts = pc.indices_nonzero(pc.greater(gaps, _HOUR_NANOS)).to_pylist()
     if len(cuts) >= _MAX_RANGES:
         cuts = []
     firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(starts) - 1]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.resources import files
+from threading import Barrier
 from typing import Any
 
 import psycopg
@@ -103,6 +105,20 @@ def test_opening_again_applies_nothing_again(store_url: str) -> None:
         store = open_store(store_url)
         assert applied(store) == [found.version for found in migrations(store.capabilities().name)]
         store.close()
+
+
+def test_many_may_open_an_empty_database_at_once(postgres_url: str) -> None:
+    start = Barrier(8)
+
+    def open_together(_: int) -> Sequence[int]:
+        start.wait()
+        store = open_store(postgres_url)
+        versions = applied(store)
+        store.close()
+        return versions
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(open_together, range(8))) == [[found.version for found in migrations("postgres")]] * 8
 
 
 @pytest.mark.parametrize("read_only", [False, True])

