@@ -1,0 +1,1 @@
+"""Judgement: pure functions from spans and baselines to findings. No I/O, no SQL."""

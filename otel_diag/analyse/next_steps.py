@@ -36,7 +36,9 @@ def after_diagnosis(report: Report, job_id: str | None) -> list[NextStep]:
         steps.append(NextStep(tool="find_trace_gaps", arguments=this, why="see where the time went, with skew bounds"))
     if report.verdict != "healthy":
         steps.append(
-            NextStep(tool="compare_with_successful", arguments=this, why="see the first point where it left the usual way")
+            NextStep(
+                tool="compare_with_successful", arguments=this, why="see the first point where it left the usual way"
+            )
         )
     if job_id is not None and report.status.is_failure:
         steps.append(

@@ -1,0 +1,349 @@
+"""What an error is about, told from its codes and words.
+
+Codes decide where they are unambiguous, then the exception's type (split into words, so that types never seen
+are read as well), then the message. Tables are ordered: the first entry that matches wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+from otel_diag.model import Span, Status
+
+
+class ErrorKind(StrEnum):
+    CONFIGURATION = "configuration"
+    UNSET_CLIENT = "unset client"
+    """Something is None that was to be set up before: a setting where nothing ran yet, an ordinary bug elsewhere."""
+    VALIDATION = "validation"
+    RATE_LIMIT = "rate limit"
+    RESOURCE = "resource"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    CONTAINER = "container"
+    CANCELLED = "cancelled"
+    UNAVAILABLE = "unavailable"
+    """502, 503, UNAVAILABLE: somebody on the way answered that the callee cannot."""
+    GENERIC = "generic"
+    NONE = "none"
+    """No text, type or code at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSign:
+    """``strength`` 0..1: codes and types weigh more than words. ``because``: what was matched."""
+
+    kind: ErrorKind
+    strength: float
+    because: str
+
+
+_HTTP: Final[Mapping[int, ErrorKind]] = {
+    400: ErrorKind.VALIDATION,
+    408: ErrorKind.TIMEOUT,
+    413: ErrorKind.VALIDATION,
+    415: ErrorKind.VALIDATION,
+    422: ErrorKind.VALIDATION,
+    429: ErrorKind.RATE_LIMIT,
+    499: ErrorKind.CANCELLED,
+    502: ErrorKind.UNAVAILABLE,
+    503: ErrorKind.UNAVAILABLE,
+    504: ErrorKind.TIMEOUT,
+    507: ErrorKind.RESOURCE,
+}
+_GRPC_NAMES: Final = {
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "RESOURCE_EXHAUSTED": 8,
+    "OUT_OF_RANGE": 11,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+}
+_GRPC: Final[Mapping[int, ErrorKind]] = {
+    1: ErrorKind.CANCELLED,
+    3: ErrorKind.VALIDATION,
+    4: ErrorKind.TIMEOUT,
+    8: ErrorKind.RESOURCE,
+    11: ErrorKind.VALIDATION,
+    14: ErrorKind.UNAVAILABLE,
+}
+_VAGUE_CODES: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.CANCELLED})
+"""Kinds of codes that say little: words may know better (a 503 that says "out of memory")."""
+
+_SCARCE = (
+    r"memory|disk|storage|pool|connections?|resources?|handles?|descriptors?|ports?|threads?|slots?|capacity|heap|gpu|"
+    r"vram|inodes?|swap"
+)
+_CONTAINER = r"containers?|workers?|tasks?|pods?|instances?|nodes?|replicas?|sandbox(?:es)?|vms?|machines?|function"
+_LOST = (
+    r"lost|kill(?:ed)?|terminat\w+|evict\w*|died|dead|disappear\w*|crash\w*|exit(?:ed)?|vanish\w*|reclaim\w*|stopped|"
+    r"shut(?:ting)? ?down|preempt\w*|interrupt\w*|gone|drain\w*|recycl\w*"
+)
+
+_WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
+    (kind, re.compile("|".join(patterns), re.IGNORECASE))
+    for kind, patterns in (
+        (
+            ErrorKind.RESOURCE,
+            (
+                r"out.?of.?(?:\w+ )?memory|\boom\b|oom.?kill|cannot allocate|allocation fail|bad.?alloc|enomem",
+                r"memory ?error|\bmemory (?:limit|allocation|pressure)|java heap|heap space|cuda.{0,20}memory",
+                r"no space left|enospc|disk (?:is )?full|disk quota|volume (?:is )?full|storage (?:is )?full",
+                r"too many open|emfile|enfile|file descriptors? (?:limit|exhaust)",
+                r"too many (?:clients|connections|threads|processes)|can'?t start new thread|pool ?timeout",
+                rf"\b(?:{_SCARCE})\b(?:\W+\w+){{0,3}}?\W+(?:exhaust|deplet|used up)",
+                (
+                    rf"(?:exhaust\w*|deplet\w*|insufficient|ran out of|run out of|not enough|no more|no free)"
+                    rf"(?:\W+\w+){{0,3}}?\W+(?:{_SCARCE})\b"
+                ),
+                r"resource exhausted|resource temporarily unavailable|exit (?:code|status) 137|queue ?pool limit",
+                r"connection pool (?:is )?(?:full|limit|exhaust)",
+            ),
+        ),
+        (
+            ErrorKind.RATE_LIMIT,
+            (
+                r"rate.?limit|too many requests|throttl|quota|requests? per|tokens? per (?:min|sec|day|hour)",
+                r"slow ?down|over.?limit|usage (?:cap|limit)|concurrency limit|retry.?after|request limit|\b429\b",
+            ),
+        ),
+        (
+            ErrorKind.CONTAINER,
+            (
+                r"preempt|evict|crash ?loop|sigkill|sigterm|killed by signal|signal 9\b|spot (?:instance|interrupt)",
+                rf"\b(?:{_CONTAINER})\b(?:\W+(?!timed|timeout|refused)\w+){{0,4}}?\W+(?:{_LOST})\b",
+                rf"\b(?:{_LOST})\b(?:\W+\w+){{0,2}}?\W+(?:{_CONTAINER})\b",
+                (
+                    r"(?:could not|couldn'?t|cannot|unable to|failed to|failure to)(?:\W+\w+)? "
+                    r"(?:load|import|hydrate|start)(?:\W+\w+){0,3} (?:function|container|image|entrypoint)"
+                ),
+                (
+                    r"(?:function|container|image|entrypoint)(?:\W+\w+){0,2} (?:could not|cannot|failed to) "
+                    r"(?:be )?(?:load|import|start|hydrat)"
+                ),
+                r"(?:image|container|function) (?:build|load|pull|start|import)\w* (?:fail|err)",
+            ),
+        ),
+        (
+            ErrorKind.CONNECTION,
+            (
+                r"\btls\b|\bssl|certificate|handshake|x509|name resolution|getaddrinfo|\bdns\b|nxdomain|enotfound",
+                r"name or service not known|no such host|resolve|nodename|hostname|unknown host",
+                r"refused|econn|ehostunreach|enetunreach|no route|unreachable",
+            ),
+        ),
+        (
+            ErrorKind.CONFIGURATION,
+            (
+                r"environment|env(?:ironment)?[ _-]?var|misconfigur|(?:not|un)[ -]?configured|no \S+ configured",
+                r"(?:improperly|incorrectly|wrongly) configured|config\w*[ _-]?(?:error|missing|invalid|key)",
+                (
+                    r"(?:missing|invalid|bad|unknown|no|empty|wrong|incomplete) (?:\S+ )?(?:config|setting|credential|secret"
+                    r"|api[ _-]?key|access[ _-]?key|token\b(?! limit))"
+                ),
+                (
+                    r"(?:config\w*|settings?|credentials?|secret|api[ _-]?key|option)(?: \S+){0,3} (?:is |was |are )?"
+                    r"(?:not|missing|unset|undefined|empty|required|invalid|absent|must)"
+                ),
+                r"(?:is|was|are) (?:not set|unset|not defined|undefined)|must be set|not (?:been )?set\b|no value for",
+                r"client (?:is |was |has )?(?:not|never|un)[ -]?(?:been )?(?:initiali[sz]ed|set|connected|configured)",
+                r"uninitiali[sz]ed client|client is none|no default (?:client|endpoint|url)|in (?:the )?config",
+                r"(?:settings?|config\w*|variable) [`'\"]?\w+[`'\"]?(?: \w+){0,3} (?:missing|required|absent)",
+            ),
+        ),
+        (
+            ErrorKind.VALIDATION,
+            (
+                r"validat|unprocessable|bad ?request|malformed|invalid|illegal (?:argument|value)|reject(?:ed|s)",
+                (
+                    r"field required|required (?:field|parameter|property|argument)|(?:field|parameter|property|argument)"
+                    r"(?: \S+){0,2} (?:is )?(?:required|missing)|missing (?:\w+ )?(?:field|parameter|argument|property)"
+                ),
+                r"not a valid|unsupported (?:value|format|media|type)|unexpected (?:field|type|property)",
+                r"(?:cannot|can'?t|could not|failed to|unable to) (?:parse|decode|deserial)|parse error|out of range",
+                r"schema (?:violation|mismatch|error)|does ?n[o']t (?:match|conform)|must (?:be|have|not be|contain) ",
+                r"context length|(?:prompt|input|payload|body|request) (?:\w+ )*too (?:long|large|short|big)",
+                r"exceeds (?:the )?max\w* (?:\w+ )?(?:length|size|tokens)|should be (?:a|an|one|less|greater|at)\b",
+            ),
+        ),
+        (
+            ErrorKind.TIMEOUT,
+            (
+                r"time.?out|timed.?out|deadline|took too long|etimedout|gave up (?:waiting|after)|waited",
+                r"(?:no|without) (?:\w+ )?(?:response|answer|reply) (?:\w+ )*(?:within|in|after|for)|expired",
+                r"did not (?:\w+ )?(?:respond|answer|reply|complete|finish) (?:\w+ )*(?:within|in|after)",
+            ),
+        ),
+        (ErrorKind.CANCELLED, (r"cancel|client (?:closed|disconnected|went away|gone)|aborted by (?:the )?client",)),
+        (
+            ErrorKind.CONNECTION,
+            (
+                r"connection|connect error|disconnect|broken ?pipe|epipe|\beof\b|socket|reset by|peer closed",
+                r"remote (?:end|host|protocol|peer)|(?:cannot|could not|unable to|failed to) (?:\w+ )?connect",
+                r"(?:cannot|could not|unable to|failed to) (?:\w+ )?reach",
+                r"connect (?:failed|call failed)|network|incomplete (?:read|message|chunk)|stream (?:reset|closed)",
+            ),
+        ),
+        (ErrorKind.UNAVAILABLE, (r"unavailable|bad gateway|no healthy|upstream|overloaded|circuit.?(?:breaker|open)",)),
+    )
+)
+_UNSET: Final = re.compile(
+    r"'?NoneType'? object|is none\b|null ?pointer|null reference|of (?:undefined|null)\b|nil pointer|not init\w+ed",
+    re.IGNORECASE,
+)
+_SETTING_NAME: Final = re.compile(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b")
+_LOOKUP: Final = re.compile(
+    r"key|attribute|lookup|missing|required|not found|undefined|empty|absent|set\b", re.IGNORECASE
+)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-/:]+")
+_HTTP_STATUS: Final = re.compile(
+    r"\b(?:http|status(?: code)?|code|error|response|returned|responded(?: with)?)[ =:/]*(?:\d\.\d )?([45]\d\d)\b|"
+    r"^\W*([45]\d\d)\b",
+    re.IGNORECASE,
+)
+_HTTP_ATTRIBUTES = ("http.response.status_code", "http.status_code")
+_GRPC_ATTRIBUTES = ("rpc.grpc.status_code", "rpc.response.status_code")
+
+
+def http_status(span: Span) -> int | None:
+    """The HTTP status of a span's response, from current or deprecated attributes or ``error.type``."""
+    for name in _HTTP_ATTRIBUTES:
+        code = _integer(span.attributes.get(name))
+        if code is not None:
+            return code
+    code = _integer(span.error_type)
+    return code if code is not None and 400 <= code < 600 else None
+
+
+def grpc_status(span: Span) -> int | None:
+    for name in _GRPC_ATTRIBUTES:
+        value = span.attributes.get(name)
+        code = _integer(value)
+        if code is not None:
+            return code
+        if isinstance(value, str) and value.upper() in _GRPC_NAMES:
+            return _GRPC_NAMES[value.upper()]
+    return None
+
+
+def is_error(span: Span) -> bool:
+    """Whether the span failed by its status, or answered an error that its status leaves unsaid (a server's 4xx)."""
+    if span.status.is_failure:
+        return True
+    if span.status == Status.RUNNING or not span.attributes:
+        return False
+    code = http_status(span)
+    return (code is not None and code >= 400) or (grpc_status(span) or 0) != 0
+
+
+def was_answered_with_error(span: Span) -> bool:
+    """Whether the callee (and not the network) said no: the call carries a response code."""
+    return http_status(span) is not None or (grpc_status(span) or 0) in (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16)
+
+
+def error_type_of(span: Span) -> str:
+    if span.error_type:
+        return span.error_type
+    return str(_exception_attribute(span, "exception.type") or span.attributes.get("error.type") or "")
+
+
+def error_text(span: Span) -> str:
+    """The message of the span's failure, from its status or its exception event; '' without one."""
+    return span.error_message or str(_exception_attribute(span, "exception.message") or "")
+
+
+def _exception_attribute(span: Span, name: str) -> Any:
+    for event in reversed(span.events):
+        if name in event.attributes:
+            return event.attributes[name]
+    return None
+
+
+def classify(span: Span) -> ErrorSign:
+    """What this failed span's error is about."""
+    if span.attributes.get("modal.preempted") is True:
+        return ErrorSign(ErrorKind.CONTAINER, 0.95, "modal.preempted")
+    return _classify(
+        error_type_of(span), error_text(span), http_status(span), grpc_status(span), span.status == Status.TIMEOUT
+    )
+
+
+def classify_text(message: str | None, *, timed_out: bool = False) -> ErrorSign:
+    """As :func:`classify`, for an error known by its message alone."""
+    return _classify("", message or "", None, None, timed_out)
+
+
+@lru_cache(maxsize=4096)
+def _classify(error_type: str, message: str, http: int | None, grpc: int | None, timed_out: bool) -> ErrorSign:
+    type_words = _split_type(error_type)
+    grpc = grpc if grpc is not None else _GRPC_NAMES.get(error_type.rpartition(".")[2].upper())
+    http = http if http is not None else _http_in(message)
+    worded = _by_words(type_words, message)
+    for code, table, name in ((http, _HTTP, "HTTP"), (grpc, _GRPC, "gRPC")):
+        if code is None or code not in table:
+            continue
+        kind = table[code]
+        if kind == ErrorKind.RESOURCE and worded.kind == ErrorKind.RATE_LIMIT:
+            return worded
+        if kind in _VAGUE_CODES and worded.kind not in (ErrorKind.GENERIC, ErrorKind.NONE, ErrorKind.CONNECTION):
+            return worded
+        return ErrorSign(kind, 0.95, f"{name} {code}")
+    if timed_out and worded.kind not in (ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT):
+        return ErrorSign(ErrorKind.TIMEOUT, 0.9, "status timeout")
+    if worded.kind == ErrorKind.NONE and (http is not None or grpc):
+        return ErrorSign(ErrorKind.GENERIC, 0.6, f"HTTP {http}" if http is not None else f"gRPC {grpc}")
+    return worded
+
+
+def _by_words(type_words: str, message: str) -> ErrorSign:
+    for text, strength in ((type_words, 0.9), (message, 0.75)):
+        for kind, pattern in _WORDS:
+            found = pattern.search(text)
+            if found:
+                if kind == ErrorKind.CONNECTION and strength == 0.9:
+                    break  # "ConnectionError" covers time-outs and pools as well: let the message be more precise
+                return ErrorSign(kind, strength, found.group(0))
+    if type_words and _WORDS_CONNECTION.search(type_words):
+        return ErrorSign(ErrorKind.CONNECTION, 0.9, type_words)
+    named = _SETTING_NAME.search(message)
+    if named and (_LOOKUP.search(type_words) or _LOOKUP.search(message)):
+        return ErrorSign(ErrorKind.CONFIGURATION, 0.75, named.group(0))
+    unset = _UNSET.search(message) or _UNSET.search(type_words)
+    if unset:
+        return ErrorSign(ErrorKind.UNSET_CLIENT, 0.5, unset.group(0))
+    if type_words or message:
+        return ErrorSign(ErrorKind.GENERIC, 0.6, type_words or message)
+    return ErrorSign(ErrorKind.NONE, 0.3, "")
+
+
+_WORDS_CONNECTION: Final = re.compile(
+    "|".join(pattern.pattern for kind, pattern in _WORDS if kind == ErrorKind.CONNECTION), re.IGNORECASE
+)
+
+
+def _split_type(error_type: str) -> str:
+    """``pkg.GpuMemoryExhausted`` -> ``Gpu Memory Exhausted``; codes and ``_OTHER`` say nothing."""
+    last = re.split(r"[./]|::", error_type)[-1]
+    return "" if last.isdecimal() or last == "_OTHER" else _CAMEL.sub(" ", last).strip()
+
+
+def _http_in(message: str) -> int | None:
+    found = _HTTP_STATUS.search(message)
+    return int(found.group(1) or found.group(2)) if found else None
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 5:
+        return int(value)
+    return None

@@ -1,0 +1,177 @@
+"""How an execution ended, and the chain of spans along which its failure reached the root."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz
+
+from otel_diag.analyse.classify import ErrorKind, classify, error_text, error_type_of, is_error
+from otel_diag.analyse.skew import is_hop
+from otel_diag.analyse.tree import NO_PARENT, Times, Tree
+from otel_diag.model import Span, Status, Trace
+
+_SEVERITY = (Status.COMPLETED, Status.RUNNING, Status.FAILED, Status.TIMEOUT)
+_DIGITS = re.compile(r"\d+")
+_SIMILAR_TEXT = 80.0
+_SYMPTOM_SHARE = 0.3
+"""A time-out that took this share of its parent's time is not one the parent shrugs off."""
+
+_SYMPTOMS = frozenset(
+    {ErrorKind.GENERIC, ErrorKind.UNSET_CLIENT, ErrorKind.CANCELLED, ErrorKind.CONNECTION, ErrorKind.NONE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``root``: index of the span that speaks for the execution, None without spans.
+
+    ``chain``: from the root to the deepest span whose error propagated to it; empty unless a span failed.
+    """
+
+    root: int | None
+    status: Status
+    chain: tuple[int, ...]
+
+
+def find_root(tree: Tree) -> int | None:
+    """The top that speaks for the execution: of the newest attempt, a true root before an orphan, the earliest."""
+    if not tree.roots:
+        return None
+    lost = {*tree.orphans}
+
+    def rank(top: int) -> tuple[int, bool, int]:
+        return -(tree.spans[top].attempt or 0), top in lost, top
+
+    return min(tree.roots, key=rank)
+
+
+def outcome_of(trace: Trace, tree: Tree, times: Times) -> Outcome:
+    """Status and failing chain. What the runner declared wins over the spans when it is a failure (spec/2)."""
+    root = find_root(tree)
+    if root is None:
+        return Outcome(None, trace.declared.status if trace.declared else Status.COMPLETED, ())
+    status = tree.spans[root].status
+    if root in tree.orphans:
+        root = max(tree.roots, key=lambda top: (_SEVERITY.index(tree.spans[top].status), -top))
+        status = tree.spans[root].status
+    if trace.declared is not None and (trace.declared.status.is_failure or status == Status.RUNNING):
+        status = trace.declared.status
+    chain = failing_chain(tree, times, root) if is_error(tree.spans[root]) else ()
+    if not chain and status.is_failure:
+        chain = _chain_below(tree, times, root)
+    return Outcome(root, status, chain)
+
+
+def _chain_below(tree: Tree, times: Times, root: int) -> tuple[int, ...]:
+    """The root does not show the failure (it runs still, or only its runner told): start at its failed child."""
+    child = _explaining_child(tree, times, root)
+    return () if child is None else failing_chain(tree, times, child)
+
+
+def failing_chain(tree: Tree, times: Times, top: int) -> tuple[int, ...]:
+    """From a failed span down to the deepest error that explains it."""
+    chain = [top]
+    while (child := _explaining_child(tree, times, chain[-1])) is not None:
+        chain.append(child)
+    return tuple(chain)
+
+
+def _explaining_child(tree: Tree, times: Times, node: int) -> int | None:
+    """The failed child whose error became that of ``node``; None when it failed by itself."""
+    span = tree.spans[node]
+    failed = [
+        child
+        for child in tree.children[node]
+        if is_error(tree.spans[child]) and _was_heard(tree, times, node, child) and not _recovered(tree, times, child)
+    ]
+    if not failed:
+        return None
+    failed.sort(key=lambda child: times[child])
+    cause = _timeout_behind_symptoms(tree, times, node, failed)
+    if cause is not None:
+        return cause
+    matching = [child for child in failed if _same_error(span, tree.spans[child])]
+    if not matching and _went_on(tree, times, node, failed[-1]) and (error_text(span) or error_type_of(span)):
+        return None
+    not_cancelled = [c for c in failed if classify(tree.spans[c]).kind != ErrorKind.CANCELLED]
+    return _decisive(times, matching or not_cancelled or failed)
+
+
+def _was_heard(tree: Tree, times: Times, node: int, child: int) -> bool:
+    """Whether the child's failure can have reached ``node``: not when it came after ``node`` had ended, nor when
+    ``node`` went on waiting for an answer that had long been given."""
+    span, below = tree.spans[node], tree.spans[child]
+    end, child_end = times[node][1], times[child][1]
+    slack = max((end - times[node][0]) // 50, 20_000_000)
+    if child_end > end + slack:
+        return not is_hop(span, below) or span.status != Status.TIMEOUT
+    if span.kind == "client" and span.status == Status.TIMEOUT and below.status == Status.FAILED:
+        waited_on = end - child_end
+        return waited_on <= max(slack, (end - times[node][0]) * 3 // 10)
+    return True
+
+
+def _recovered(tree: Tree, times: Times, child: int) -> bool:
+    """Whether a later attempt of the same call succeeded."""
+    parent = tree.parents[child]
+    if parent == NO_PARENT:
+        return False
+    name = call_name(tree.spans[child])
+    end = times[child][1]
+    return any(
+        times[other][0] >= end and call_name(tree.spans[other]) == name and not _unfinished_or_failed(tree.spans[other])
+        for other in tree.children[parent]
+        if other != child
+    )
+
+
+def _unfinished_or_failed(span: Span) -> bool:
+    return is_error(span) or span.status == Status.RUNNING
+
+
+def call_name(span: Span) -> str:
+    """Element without numbers: the attempts of one call share it ("attempt 1", "attempt 2")."""
+    return _DIGITS.sub("#", span.element)
+
+
+def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequence[int]) -> int | None:
+    """A time-out that took much of the time, when all that failed after it may well be its consequence."""
+    start, end = times[node]
+    for position, child in enumerate(failed):
+        if classify(tree.spans[child]).kind != ErrorKind.TIMEOUT:
+            continue
+        if times[child][1] - times[child][0] < _SYMPTOM_SHARE * (end - start):
+            continue
+        later = [tree.spans[c] for c in failed[position + 1 :] if times[c][0] >= times[child][1]]
+        if later and all(s.service == tree.spans[node].service and _is_symptom(s) for s in later):
+            return child
+    return None
+
+
+def _is_symptom(span: Span) -> bool:
+    return span.kind not in ("client", "producer") and classify(span).kind in _SYMPTOMS
+
+
+def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
+    """Whether the parent did other work, with success, after this child had failed: it had handled the error."""
+    if classify(tree.spans[node]).kind == ErrorKind.TIMEOUT:
+        return False
+    end = times[child][1]
+    return any(times[other][0] >= end and not _unfinished_or_failed(tree.spans[other]) for other in tree.children[node])
+
+
+def _same_error(parent: Span, child: Span) -> bool:
+    told, said = error_text(parent), error_text(child)
+    if not told or not said:
+        return False
+    return said in told or told in said or fuzz.token_set_ratio(told, said) >= _SIMILAR_TEXT
+
+
+def _decisive(times: Times, failed: Sequence[int]) -> int:
+    """One after the other: the last, after which the parent gave up. At the same time: the first to fail."""
+    last = max(failed, key=lambda c: times[c])
+    together = [c for c in failed if times[c][1] > times[last][0]]
+    return min(together or [last], key=lambda c: (times[c][1], times[c][0]))

@@ -1,0 +1,112 @@
+"""Rules for what is not there: never called, called but not exported, still arriving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from otel_diag.analyse.baseline import MIN_EXECUTIONS
+from otel_diag.analyse.classify import ErrorKind
+from otel_diag.analyse.root_cause.context import Context, Finding
+from otel_diag.analyse.root_cause.errors import quote
+from otel_diag.model import MissingHop, RootCauseType, Status
+
+_ALWAYS = 0.95
+"""Share of peers from which the absence of a hop counts against an execution that completed."""
+
+_VAGUE = (
+    ErrorKind.GENERIC,
+    ErrorKind.NONE,
+    ErrorKind.UNSET_CLIENT,
+    ErrorKind.CANCELLED,
+    ErrorKind.UNAVAILABLE,
+    ErrorKind.TIMEOUT,
+)
+
+
+def missing_service(ctx: Context) -> Iterable[Finding]:
+    """An expected hop was never called, and nothing explains why."""
+    if ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE:
+        return
+    for hop in ctx.missing:
+        if hop.reason == "never_called" and _counts(ctx, hop) and not ctx.raw.orphans:
+            yield Finding(
+                RootCauseType.MISSING_SERVICE,
+                hop.service,
+                hop.operation,
+                min(0.9, 0.9 * (hop.share_of_peers or 0.0)),
+                hop.detail,
+                f"Find out why {hop.caller} skipped {hop.service}: a condition, a feature flag, an early return.",
+                _ids_of(ctx, hop),
+                hop=_ends(hop),
+            )
+            return
+
+
+def _counts(ctx: Context, hop: MissingHop) -> bool:
+    if ctx.status.is_failure:
+        return True
+    return len(ctx.baseline.peers) >= MIN_EXECUTIONS and (hop.share_of_peers or 0.0) >= _ALWAYS
+
+
+def incomplete(ctx: Context) -> Iterable[Finding]:
+    """What would explain the failure was called, and its spans did not come (or not yet)."""
+    if ctx.status.is_failure:
+        yield from _incomplete_failure(ctx)
+    elif ctx.status == Status.COMPLETED and not ctx.raw.orphans:
+        for hop in ctx.missing:
+            if hop.reason != "never_called" and _counts(ctx, hop) and _whole_subtree(ctx, hop):
+                yield _incomplete(
+                    hop.service, hop.operation, hop.reason, hop.detail, 0.6, _ids_of(ctx, hop), _ends(hop)
+                )
+                return
+
+
+def _incomplete_failure(ctx: Context) -> Iterable[Finding]:
+    node = ctx.deepest
+    if node is None or ctx.sign.kind not in _VAGUE:
+        return
+    if ctx.is_call(node) and not ctx.callees(node) and ctx.is_instrumented(node):
+        span = ctx.span(node)
+        expected = ctx.expected_callee(node)
+        service, operation = expected or (span.service, span.operation)
+        reason = "still_arriving" if ctx.still_arriving else "not_exported"
+        words = "are still arriving" if ctx.still_arriving else "were never exported"
+        said = (
+            f"{span.service}.{span.operation} failed ({quote(span)}), and the spans of {ctx.callee_name(node)} {words}"
+        )
+        yield _incomplete(service, operation, reason, said, 0.6, (span.span_id,), (span.service, service))
+        return
+    for hop in ctx.missing:
+        if hop.reason != "never_called" and ctx.sign.kind == ErrorKind.NONE:
+            yield _incomplete(hop.service, hop.operation, hop.reason, hop.detail, 0.5, _ids_of(ctx, hop), _ends(hop))
+            return
+
+
+def _incomplete(
+    service: str,
+    operation: str,
+    reason: str,
+    said: str,
+    strength: float,
+    spans: tuple[str, ...],
+    hop: tuple[str, str] | None,
+) -> Finding:
+    advice = (
+        "Ask again in a few seconds: the trace is younger than its spans' delay."
+        if reason == "still_arriving"
+        else f"Check the exporter of {service}: endpoint, sampling, and a flush before its process or container ends."
+    )
+    return Finding(RootCauseType.INCOMPLETE_TRACE, service, operation, strength, said, advice, spans, hop=hop)
+
+
+def _whole_subtree(ctx: Context, hop: MissingHop) -> bool:
+    """Everything below the hop is absent, and that is more than one span: not one lost in transit."""
+    return len(ctx.baseline.template.under(f"{hop.service}.{hop.operation}")) > 1
+
+
+def _ids_of(ctx: Context, hop: MissingHop) -> tuple[str, ...]:
+    return tuple(span.span_id for span in ctx.tree.spans if span.element == hop.caller)[:5]
+
+
+def _ends(hop: MissingHop) -> tuple[str, str] | None:
+    return (hop.caller, hop.service) if hop.caller else None

@@ -1,0 +1,245 @@
+"""Everything the rules look at, worked out once per diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from otel_diag.analyse.baseline import Baseline
+from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text
+from otel_diag.analyse.critical_path import critical_path, self_times
+from otel_diag.analyse.gaps import callee_spans, missing_hops
+from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
+from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
+from otel_diag.analyse.tree import NO_PARENT, Tree, build_tree
+from otel_diag.model import NANOS_PER_MS, MissingHop, RootCauseType, Span, Status, Trace
+
+_ADOPTION_WORK: Final = 2_000_000
+"""Orphans times spans that may be compared in search of a parent: keeps a 100,000-span trace under a second."""
+
+_NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
+_DATABASE: Final = ("db.system", "db.system.name", "messaging.system", "messaging.system.name")
+_PEER_NAMES: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "rpc.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One possible cause, as a rule sees it. ``strength`` 0..1: how well the evidence fits this type.
+
+    ``spans``: ids of the spans that carry the evidence, the decisive one first; ``hop``: (caller, callee) services.
+    """
+
+    type: RootCauseType
+    service: str
+    operation: str
+    strength: float
+    evidence: str
+    recommendation: str
+    spans: tuple[str, ...] = ()
+    hop: tuple[str, str] | None = None
+    duration_ms: float | None = None
+    gap_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """``raw`` is the forest as received; in ``tree`` orphans hang under the span that most likely caused them
+    (same indices). Times come from ``skew``: adjusted, in ns."""
+
+    trace: Trace
+    baseline: Baseline
+    raw: Tree
+    tree: Tree
+    skew: Skew
+    outcome: Outcome
+    now: datetime
+    still_arriving: bool
+
+    @property
+    def status(self) -> Status:
+        return self.outcome.status
+
+    @property
+    def root(self) -> int | None:
+        return self.outcome.root
+
+    @property
+    def chain(self) -> tuple[int, ...]:
+        return self.outcome.chain
+
+    @property
+    def deepest(self) -> int | None:
+        """The span whose error reached the root."""
+        return self.chain[-1] if self.chain else None
+
+    def span(self, node: int) -> Span:
+        return self.tree.spans[node]
+
+    def ms(self, node: int) -> float:
+        """Length of a span; a running one counts until the last thing known of the trace."""
+        start, end = self.skew.times[node]
+        return (end - start) / NANOS_PER_MS
+
+    @cached_property
+    def wall_ms(self) -> float:
+        """First start to last end of the main tree, or what the runner recorded."""
+        if self.root is not None:
+            return self.ms(self.root)
+        declared = self.trace.declared
+        if declared is None or declared.completed_at is None:
+            return 0.0
+        return (declared.completed_at - declared.started_at).total_seconds() * 1e3
+
+    @cached_property
+    def sign(self) -> ErrorSign:
+        """What the failure is about: the deepest error that says anything."""
+        for node in reversed(self.chain):
+            found = classify(self.span(node))
+            if found.kind != ErrorKind.NONE:
+                return found
+        declared = self.trace.declared
+        if declared is not None and declared.status.is_failure:
+            return classify_text(declared.error_message, timed_out=declared.status == Status.TIMEOUT)
+        return _NO_SIGN
+
+    @cached_property
+    def own_ms(self) -> list[float]:
+        return [ns / NANOS_PER_MS for ns in self_times(self.tree, self.skew.times)]
+
+    @cached_property
+    def critical_ms(self) -> dict[int, float]:
+        """Time on the critical path of the root, by span."""
+        return {} if self.root is None else self.critical_below(self.root)
+
+    def critical_below(self, top: int) -> dict[int, float]:
+        totals: dict[int, float] = {}
+        for segment in critical_path(self.tree, self.skew.times, top):
+            totals[segment.span] = totals.get(segment.span, 0.0) + segment.length / NANOS_PER_MS
+        return totals
+
+    @cached_property
+    def missing(self) -> tuple[MissingHop, ...]:
+        return missing_hops(self.tree, self.baseline, still_arriving=self.still_arriving)
+
+    @cached_property
+    def running(self) -> tuple[int, ...]:
+        return tuple(i for i in self.tree.preorder if self.span(i).end_unix_nano is None)
+
+    def callees(self, node: int) -> list[int]:
+        return callee_spans(self.tree, node)
+
+    def is_call(self, node: int) -> bool:
+        """Whether the span stands for a call to something outside its process."""
+        span = self.span(node)
+        return span.kind in ("client", "producer") or any(name in span.attributes for name in _DATABASE)
+
+    def is_instrumented(self, node: int) -> bool | None:
+        """Whether the far end of a call makes spans of its own, by what peers show; None when unknown."""
+        span = self.span(node)
+        if any(name in span.attributes for name in _DATABASE):
+            return False
+        template = self.baseline.template
+        answered = template.callee_of(span.element)
+        if answered is not None:
+            return answered[1] >= 0.5 * template.elements.get(span.element, 1.0)
+        if template.elements.get(span.element, 0.0) > 0:
+            return False
+        services = {s.service for s in self.tree.spans} - {span.service}
+        return True if services & set(peer_names(span)) else None
+
+    def callee_name(self, node: int) -> str:
+        """What to call the far end of a call in words: its service, as spans, peers or attributes name it."""
+        for callee in self.callees(node):
+            return self.span(callee).service
+        answered = self.expected_callee(node)
+        if answered is not None:
+            return answered[0]
+        names = peer_names(self.span(node))
+        return names[0] if names else "the callee"
+
+    def expected_callee(self, node: int) -> tuple[str, str] | None:
+        """(service, operation) that answers this call in peers."""
+        answered = self.baseline.template.callee_of(self.span(node).element)
+        if answered is None:
+            return None
+        return self.baseline.split_element(answered[0], {s.service for s in self.tree.spans})
+
+
+def peer_names(span: Span) -> list[str]:
+    return [str(span.attributes[name]) for name in _PEER_NAMES if span.attributes.get(name)]
+
+
+def build_context(trace: Trace, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:
+    raw = build_tree(trace.spans)
+    tree = raw.adopt(_adoptions(raw, baseline))
+    skew = estimate_skew(tree)
+    return Context(
+        trace=trace,
+        baseline=baseline,
+        raw=raw,
+        tree=tree,
+        skew=skew,
+        outcome=outcome_of(trace, tree, skew.times),
+        now=now,
+        still_arriving=still_arriving,
+    )
+
+
+def _adoptions(tree: Tree, baseline: Baseline) -> Mapping[int, int]:
+    """Where spans that lost their parent most likely belong: {orphan: parent}.
+
+    A link names the cause; else the call that has no far end and speaks of that service; else the shortest span
+    that encloses it. Nothing is guessed for the root, nor once the work limit is reached.
+    """
+    root = find_root(tree)
+    parents = list(tree.parents)
+    index = {tree.spans[i].span_id: i for i in range(len(tree.spans) - 1, -1, -1)}
+    adopted: dict[int, int] = {}
+    budget = _ADOPTION_WORK
+    lost = {*tree.orphans}
+    for top in tree.roots:
+        if top == root:
+            continue
+        linked = [index[link.span_id] for link in tree.spans[top].links if link.span_id in index]
+        candidates = [i for i in linked if not _is_above(parents, top, i)]
+        if not candidates and top in lost and budget > 0:
+            budget -= len(tree.spans)
+            candidates = _likely_parents(tree, baseline, parents, top)
+        if candidates:
+            adopted[top] = parents[top] = candidates[0]
+    return adopted
+
+
+def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int) -> list[int]:
+    orphan = tree.spans[top]
+    end = orphan.end_unix_nano if orphan.end_unix_nano is not None else orphan.start_unix_nano
+    ranked: list[tuple[int, int, int]] = []
+    for i, span in enumerate(tree.spans):
+        encloses = span.start_unix_nano <= orphan.start_unix_nano and (
+            span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
+        )
+        open_call = span.kind in ("client", "producer") and span.service != orphan.service
+        open_call = open_call and not any(is_hop(span, tree.spans[c]) for c in tree.children[i])
+        score = 0
+        if open_call:
+            answered = baseline.template.callee_of(span.element)
+            named = orphan.service in peer_names(span) or (
+                answered is not None and answered[0].startswith(f"{orphan.service}.")
+            )
+            score = 4 if named else 2
+        if not encloses and score < 4:
+            continue
+        length = (span.end_unix_nano or span.start_unix_nano) - span.start_unix_nano
+        ranked.append((-score - encloses, length, i))
+    ranked.sort()
+    return [i for _, _, i in ranked if not _is_above(parents, top, i)]
+
+
+def _is_above(parents: list[int], top: int, node: int) -> bool:
+    """Whether ``top`` is ``node`` or above it."""
+    while node not in (NO_PARENT, top):
+        node = parents[node]
+    return node == top

@@ -1,0 +1,272 @@
+"""Rules for time: cold starts, queues, operations that became slow.
+
+An execution is slow when it exceeds the limit its peers set; without enough peers, a single delay must exceed the
+constants of spec/2. A delay is the cause when it explains half of what the execution took too long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
+from otel_diag.analyse.gaps import queue_ms, send_gap_ms
+from otel_diag.analyse.root_cause.context import Context, Finding
+from otel_diag.analyse.skew import is_hop
+from otel_diag.analyse.tree import NO_PARENT
+from otel_diag.model import RootCauseType, Status
+
+_LOADS = re.compile(
+    r"\b(?:cold|boot|load|init|initiali[sz]e|warm ?up|provision|pull|startup|start up|spin ?up|hydrate|"
+    r"download weights|scale up|import|snapshot|restore|launch|container start|start container)",
+    re.IGNORECASE,
+)
+_QUEUES = re.compile(
+    r"\b(?:queue|queued|queueing|enqueue|backlog|wait for (?:a )?(?:gpu|slot|worker|turn)|pending)", re.IGNORECASE
+)
+_WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
+_EXPLAINS = 0.5
+_MATERIAL = 0.2
+"""Of the usual duration: what one operation must add before it is worth a word."""
+
+_TIMES_USUAL = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Delay:
+    """``ms`` beyond the usual, at ``node``; ``spans`` carry the evidence."""
+
+    node: int
+    ms: float
+    what: str
+    spans: tuple[int, ...]
+
+
+def excess_ms(ctx: Context) -> float | None:
+    """How much longer than usual the execution took; None when it is within its limit or no limit is known."""
+    limit = ctx.baseline.duration_limit_ms()
+    if limit is None or ctx.wall_ms <= limit:
+        return None
+    return ctx.wall_ms - ctx.baseline.durations.percentile(0.5)
+
+
+def _explained(ctx: Context, delay: _Delay | None, constant: float) -> bool:
+    if delay is None:
+        return False
+    if ctx.baseline.duration_limit_ms() is None:
+        return delay.ms >= constant
+    excess = excess_ms(ctx)
+    return excess is not None and delay.ms >= _EXPLAINS * excess
+
+
+def cold_start(ctx: Context) -> Iterable[Finding]:
+    if ctx.status != Status.COMPLETED or ctx.root is None:
+        return
+    delay = _cold_delay(ctx, [*ctx.tree.walk(ctx.root)], ctx.critical_ms)
+    if delay is not None and _explained(ctx, delay, GAP_MS):
+        yield _cold_finding(ctx, delay)
+
+
+def cold_start_below(ctx: Context, waiting: int) -> Finding | None:
+    """The cold start without which the call that timed out would have been answered, if one was seen."""
+    delay = _cold_delay(ctx, [*ctx.tree.walk(waiting)], ctx.critical_below(waiting))
+    if delay is None or delay.ms < _EXPLAINS * ctx.ms(waiting):
+        return None
+    return _cold_finding(ctx, delay)
+
+
+def _cold_finding(ctx: Context, delay: _Delay) -> Finding:
+    span = ctx.span(delay.node)
+    return Finding(
+        RootCauseType.COLD_START,
+        span.service,
+        span.operation,
+        0.9 if span.attributes.get("faas.coldstart") is True else 0.75,
+        f"{delay.what} of {span.service}.{span.operation} took {delay.ms:,.0f} ms of {ctx.wall_ms:,.0f} ms",
+        f"Keep a container of {span.service} warm (minimum containers, longer idle time), or make its start cheaper "
+        "(snapshot, smaller image, weights on a volume).",
+        tuple(ctx.span(i).span_id for i in delay.spans),
+        hop=_hop_above(ctx, delay.node),
+        duration_ms=span.duration_ms,
+        gap_ms=delay.ms,
+    )
+
+
+def _cold_delay(ctx: Context, nodes: Sequence[int], critical: dict[int, float]) -> _Delay | None:
+    """The longest start-up: what passed before and in a span marked cold, or in a load span that peers lack."""
+    found: list[_Delay] = []
+    for node in nodes:
+        span = ctx.span(node)
+        if span.attributes.get("faas.coldstart") is True:
+            before = _excess_send_gap(ctx, node)
+            loads = [i for i in ctx.tree.walk(node) if i != node and _is_load(ctx, i)]
+            loading = sum(_beyond_usual(ctx, i, critical.get(i, 0.0)) for i in loads)
+            inside = loading if loads else _beyond_usual(ctx, node, critical.get(node, 0.0))
+            found.append(_Delay(node, before + inside, "the cold start", (node, *loads)))
+        elif _is_load(ctx, node) and node in critical:
+            found.append(_Delay(node, _beyond_usual(ctx, node, critical[node]), "loading", (node,)))
+    marked = [d for d in found if d.what == "the cold start"]
+    best = max(found, key=lambda d: d.ms, default=None)
+    return max((d for d in marked if best and d.ms >= 0.9 * best.ms), key=lambda d: d.ms, default=best)
+
+
+def _is_load(ctx: Context, node: int) -> bool:
+    """A span that reads like a start-up, and that fewer than half of the peers have."""
+    span = ctx.span(node)
+    if span.kind in ("server", "client", "consumer", "producer") or not _LOADS.search(words(span.operation)):
+        return False
+    return not ctx.baseline.peers or ctx.baseline.template.elements.get(span.element, 0.0) < 0.5
+
+
+def queue_delay(ctx: Context) -> Iterable[Finding]:
+    """The delay lies between the caller's send and the callee's start, and the answer did come."""
+    if ctx.status != Status.COMPLETED or ctx.root is None:
+        return
+    found: list[_Delay] = []
+    for node in ctx.tree.walk(ctx.root):
+        span, parent = ctx.span(node), ctx.tree.parents[node]
+        if span.attributes.get("faas.coldstart") is True:
+            continue
+        declared = queue_ms(span)
+        gap = 0.0
+        if parent != NO_PARENT and is_hop(ctx.span(parent), span) and _on_path(ctx, parent):
+            gap = _excess_send_gap(ctx, node)
+        inside = 0.0
+        if span.kind == "internal" and _QUEUES.search(words(span.operation)):
+            inside = _beyond_usual(ctx, node, ctx.critical_ms.get(node, 0.0))
+        if gap or inside or (declared and _on_path(ctx, node)):
+            ms = min(max(gap, declared, inside), ctx.wall_ms)
+            found.append(_Delay(node, ms, "waiting", (node,) if parent == NO_PARENT else (node, parent)))
+    delay = max(found, key=lambda d: d.ms, default=None)
+    if delay is None or not _explained(ctx, delay, GAP_MS):
+        return
+    span = ctx.span(delay.node)
+    parent = ctx.tree.parents[delay.node]
+    sender = ctx.span(parent).service if parent != NO_PARENT else "its caller"
+    bound = ctx.skew.bound_ms(ctx.span(parent), span) if parent != NO_PARENT else 0.0
+    yield Finding(
+        RootCauseType.QUEUE_DELAY,
+        span.service,
+        span.operation,
+        0.85,
+        f"{delay.ms:,.0f} ms of {ctx.wall_ms:,.0f} ms passed between the send of {sender} and the start of "
+        f"{span.service}.{span.operation} (clocks known to {bound:,.0f} ms); the answer did come",
+        f"Add capacity to {span.service} or raise its concurrency; bound what {sender} sends at once.",
+        tuple(ctx.span(i).span_id for i in delay.spans),
+        hop=(sender, span.service) if parent != NO_PARENT else None,
+        gap_ms=delay.ms,
+    )
+
+
+def _on_path(ctx: Context, node: int) -> bool:
+    """Whether the span or anything directly below it lies on the critical path."""
+    return node in ctx.critical_ms or any(child in ctx.critical_ms for child in ctx.tree.children[node])
+
+
+def _excess_send_gap(ctx: Context, callee: int) -> float:
+    """Time between send and start beyond what this call usually spends outside its callee.
+
+    Where the clocks differ, only the time outside the callee as a whole is known: all of it is taken for the way
+    there, by far the commoner place to wait.
+    """
+    caller = ctx.tree.parents[callee]
+    if caller == NO_PARENT or not is_hop(ctx.span(caller), ctx.span(callee)):
+        return 0.0
+    offset = ctx.skew.between(ctx.span(caller), ctx.span(callee))
+    if offset is not None and offset.offset_ns:
+        gap = max(0.0, ctx.ms(caller) - ctx.ms(callee)) if ctx.span(caller).kind == "client" else 0.0
+    else:
+        gap = send_gap_ms(ctx.tree, ctx.skew, caller, callee)
+    stats = ctx.baseline.self_stats(ctx.span(caller).service, ctx.span(caller).operation)
+    if stats is None or ctx.span(caller).kind not in ("client", "producer"):
+        return gap
+    return gap if gap > stats.limit_ms() else 0.0
+
+
+def _beyond_usual(ctx: Context, node: int, ms: float) -> float:
+    span = ctx.span(node)
+    stats = ctx.baseline.self_stats(span.service, span.operation)
+    return max(0.0, ms - (stats.percentile(0.5) if stats else 0.0))
+
+
+def _hop_above(ctx: Context, node: int) -> tuple[str, str] | None:
+    parent = ctx.tree.parents[node]
+    if parent == NO_PARENT or not is_hop(ctx.span(parent), ctx.span(node)):
+        return None
+    return ctx.span(parent).service, ctx.span(node).service
+
+
+def degradation(ctx: Context) -> Iterable[Finding]:
+    """Completed, but the self time of one operation on the critical path is far above its usual."""
+    if ctx.status != Status.COMPLETED or ctx.root is None:
+        return
+    groups: dict[tuple[str, str], list[int]] = {}
+    for node in ctx.critical_ms:
+        groups.setdefault((ctx.span(node).service, ctx.span(node).operation), []).append(node)
+    found: list[tuple[float, Finding]] = []
+    for (service, operation), nodes in groups.items():
+        stats = ctx.baseline.self_stats(service, operation)
+        own = sum(ctx.critical_ms[n] for n in nodes)
+        limit, usual = _operation_limit(ctx, nodes, stats)
+        if own > limit and _matters(ctx, own - usual):
+            found.append((own - usual, _slow_finding(ctx, nodes, own, usual, stats)))
+    if found:
+        yield max(found, key=lambda pair: pair[0])[1]
+
+
+def _operation_limit(ctx: Context, nodes: list[int], stats: OperationStats | None) -> tuple[float, float]:
+    """(limit, usual) in ms for all calls of one operation in an execution."""
+    span = ctx.span(nodes[0])
+    if ctx.baseline.duration_limit_ms() is None:
+        return OPERATION_MS, 0.0
+    often = max(1.0, ctx.baseline.template.usual_counts.get(span.element, 1.0))
+    if stats is None:
+        return 0.0, 0.0  # peers do not have it: all of its time is unusual
+    usual = often * stats.percentile(0.5)
+    return max(often * stats.limit_ms(), _TIMES_USUAL * usual), usual
+
+
+def _matters(ctx: Context, beyond: float) -> bool:
+    """Whether that much more shows in the whole: half of what a slow execution took too long."""
+    if ctx.baseline.duration_limit_ms() is None:
+        return True
+    excess = excess_ms(ctx)
+    if excess is None:
+        return False
+    return beyond >= max(_EXPLAINS * excess, _MATERIAL * ctx.baseline.durations.percentile(0.5))
+
+
+def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stats: OperationStats | None) -> Finding:
+    slowest = max(nodes, key=lambda n: (ctx.critical_ms[n], -n))
+    span = ctx.span(slowest)
+    calls = f" in {len(nodes)} calls" if len(nodes) > 1 else ""
+    many = len(nodes) > 2 * ctx.baseline.template.usual_counts.get(span.element, len(nodes))
+    compared = (
+        f"usually {usual:,.0f} ms"
+        if stats
+        else "which peers do not have"
+        if usual == 0 and ctx.baseline.is_learned
+        else "no baseline"
+    )
+    version = f" (version {span.service_version})" if span.service_version else ""
+    advice = (
+        f"Replace the {len(nodes)} calls of {span.operation} by one for all: {span.service} makes far more than peers."
+        if many
+        else f"Profile {span.service}.{span.operation}{version}; compare version and host with faster executions."
+    )
+    return Finding(
+        RootCauseType.PERFORMANCE_DEGRADATION,
+        span.service,
+        span.operation,
+        0.85 if stats else 0.6,
+        f"{span.service}.{span.operation}{version} spent {own:,.0f} ms{calls} itself on the critical path, {compared}",
+        advice,
+        tuple(ctx.span(n).span_id for n in sorted(nodes, key=lambda n: -ctx.critical_ms[n])[:20]),
+        duration_ms=span.duration_ms,
+    )
+
+
+def words(operation: str) -> str:
+    """``loadModel``, ``load_model``, ``load-model`` -> ``load Model``, ..."""
+    return _WORD_BREAKS.sub(" ", operation)

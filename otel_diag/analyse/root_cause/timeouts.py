@@ -1,0 +1,178 @@
+"""Who lost the time when a caller gave up waiting: the callee, or the path to and from it.
+
+The deepest time-out of the failing chain is the one to explain. A callee that had finished before the caller gave
+up was not heard (NETWORK_TIMEOUT, at the finished answer); one still working then is too slow (SERVICE_TIMEOUT,
+at the operation in which most of the time went).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from otel_diag.analyse.classify import ErrorKind, classify
+from otel_diag.analyse.root_cause.context import Context, Finding
+from otel_diag.analyse.root_cause.delays import cold_start_below
+from otel_diag.analyse.root_cause.errors import quote
+from otel_diag.model import NANOS_PER_MS, RootCauseType, Status
+
+_SYMPTOMS = (ErrorKind.CANCELLED, ErrorKind.NONE, ErrorKind.TIMEOUT)
+_LOST_AFTER = timedelta(minutes=10)
+"""A span announced this long before, and never finished, is taken for lost rather than slow."""
+
+
+def timeout(ctx: Context) -> Iterable[Finding]:
+    waiting = _deepest_timeout(ctx)
+    if waiting is None:
+        return
+    working = _working_at_deadline(ctx, waiting)
+    last = working[-1]
+    if not ctx.is_call(last) or ctx.span(last).kind == "consumer":
+        yield from _still_working(ctx, waiting, working)
+        return
+    finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
+    if finished:
+        yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
+    else:
+        yield from _no_trace_of_callee(ctx, last)
+
+
+def _deepest_timeout(ctx: Context) -> int | None:
+    """The deepest time-out of the chain, unless a deeper error of another sort explains it."""
+    if not ctx.status.is_failure:
+        return None
+    for node in reversed(ctx.chain):
+        kind = classify(ctx.span(node)).kind
+        if kind == ErrorKind.TIMEOUT:
+            return node
+        if kind not in _SYMPTOMS:
+            return None
+    declared = ctx.trace.declared
+    if not ctx.chain and declared is not None and declared.status == Status.TIMEOUT:
+        return ctx.root
+    return None
+
+
+def _working_at_deadline(ctx: Context, waiting: int) -> list[int]:
+    """From the span that timed out down to the deepest one that was active when it did."""
+    start, deadline = ctx.skew.times[waiting]
+    slack = max((deadline - start) // 100, 20 * NANOS_PER_MS)
+    path = [waiting]
+    while True:
+        active = [
+            c
+            for c in ctx.tree.children[path[-1]]
+            if ctx.skew.times[c][0] < deadline
+            and (ctx.span(c).end_unix_nano is None or ctx.skew.times[c][1] >= deadline - slack)
+        ]
+        if not active:
+            return path
+        path.append(max(active, key=lambda c: (min(ctx.skew.times[c][1], deadline) - ctx.skew.times[c][0], -c)))
+
+
+def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[Finding]:
+    abandoned = [i for i in working if ctx.span(i).end_unix_nano is None]
+    if abandoned and ctx.now - ctx.span(waiting).started_at > _LOST_AFTER + timedelta(milliseconds=ctx.ms(waiting)):
+        span = ctx.span(abandoned[0])
+        yield Finding(
+            RootCauseType.MODAL_EXECUTION_FAILURE,
+            span.service,
+            span.operation,
+            0.75,
+            f"{span.service}.{span.operation} was announced and never finished: its container was lost while "
+            f"{ctx.span(waiting).service} waited {ctx.ms(waiting):,.0f} ms",
+            f"Look at the container log of {span.service} (preemption, kill, out of memory).",
+            (span.span_id, ctx.span(waiting).span_id),
+            hop=(ctx.span(waiting).service, span.service),
+        )
+        return
+    cold = cold_start_below(ctx, waiting)
+    if cold is not None:
+        yield cold
+        return
+    slow, own, usual = _where_time_went(ctx, waiting, working)
+    span, caller = ctx.span(slow), ctx.span(waiting)
+    compared = f", usually {usual:,.0f} ms" if usual is not None else ""
+    yield Finding(
+        RootCauseType.SERVICE_TIMEOUT,
+        span.service,
+        span.operation,
+        0.9 if len(working) > 1 else 0.7,
+        f"{span.service}.{span.operation} was still working when {caller.service}.{caller.operation} gave up after "
+        f"{ctx.ms(waiting):,.0f} ms; {own:,.0f} ms of that passed in it{compared}: {quote(caller)}",
+        f"Find out what slows {span.service}.{span.operation} down, or give {caller.service} a later deadline.",
+        (span.span_id, caller.span_id),
+        hop=(caller.service, span.service) if caller.service != span.service else None,
+        duration_ms=span.duration_ms,
+    )
+
+
+def _where_time_went(ctx: Context, waiting: int, working: list[int]) -> tuple[int, float, float | None]:
+    """The span whose own time up to the deadline exceeds its usual the most: (span, own ms, usual ms)."""
+    critical = ctx.critical_below(waiting)
+    below = {*ctx.tree.walk(working[1])} if len(working) > 1 else {waiting}
+    best, most = working[-1], -1.0
+    for node in sorted(below & critical.keys()):
+        span = ctx.span(node)
+        if ctx.is_call(node) and ctx.callees(node):
+            continue
+        stats = ctx.baseline.self_stats(span.service, span.operation)
+        excess = critical[node] - (stats.percentile(0.5) if stats else 0.0)
+        if excess > most:
+            best, most = node, excess
+    stats = ctx.baseline.self_stats(ctx.span(best).service, ctx.span(best).operation)
+    return best, critical.get(best, 0.0), stats.percentile(0.5) if stats else None
+
+
+def _not_heard(ctx: Context, call: int, callee: int) -> Finding:
+    caller, answer = ctx.span(call), ctx.span(callee)
+    waited = (ctx.skew.times[call][1] - ctx.skew.times[callee][1]) / NANOS_PER_MS
+    bound = ctx.skew.bound_ms(caller, answer)
+    return Finding(
+        RootCauseType.NETWORK_TIMEOUT,
+        answer.service,
+        answer.operation,
+        0.9,
+        f"{answer.service}.{answer.operation} finished after {ctx.ms(callee):,.0f} ms; {caller.service} saw no answer "
+        f"for another {waited:,.0f} ms and gave up after {ctx.ms(call):,.0f} ms (clocks known to {bound:,.0f} ms): "
+        "the return path between them lost it",
+        f"Check what lies between {caller.service} and {answer.service}: proxy and load balancer idle time-outs, "
+        f"keep-alive, connections that {answer.service} closes or half-closes.",
+        (answer.span_id, caller.span_id),
+        hop=(caller.service, answer.service),
+        duration_ms=answer.duration_ms,
+        gap_ms=waited,
+    )
+
+
+def _no_trace_of_callee(ctx: Context, call: int) -> Iterable[Finding]:
+    """A call that timed out and left nothing on the other side."""
+    caller, callee = ctx.span(call), ctx.callee_name(call)
+    instrumented = ctx.is_instrumented(call)
+    if instrumented and ctx.still_arriving:
+        return  # absent.py: it may just not be here yet
+    if instrumented is False:
+        yield Finding(
+            RootCauseType.DEPENDENCY_FAILURE,
+            caller.service,
+            caller.operation,
+            0.75,
+            f"{caller.service}.{caller.operation}, a call to {callee} (not instrumented), had no answer within "
+            f"{ctx.ms(call):,.0f} ms: {quote(caller)}",
+            f"Check {callee} itself and the path from {caller.service} to it.",
+            (caller.span_id,),
+            hop=(caller.service, callee),
+        )
+        return
+    yield Finding(
+        RootCauseType.NETWORK_TIMEOUT,
+        caller.service,
+        caller.operation,
+        0.75 if instrumented else 0.55,
+        f"{caller.service}.{caller.operation} gave up after {ctx.ms(call):,.0f} ms; {callee} left no span: the request "
+        f"did not get there: {quote(caller)}",
+        f"Check routing, firewall and listen queue between {caller.service} and {callee}.",
+        (caller.span_id,),
+        hop=(caller.service, callee),
+        duration_ms=ctx.ms(call),
+    )

@@ -1,0 +1,240 @@
+"""One row per execution: what lists, baselines and comparisons read instead of spans."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from otel_diag.analyse.baseline import Peer, encode_element, latency_bucket
+from otel_diag.analyse.classify import error_text, error_type_of
+from otel_diag.analyse.critical_path import critical_path, self_times
+from otel_diag.analyse.outcome import Outcome, outcome_of
+from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
+from otel_diag.analyse.tree import NO_PARENT, Tree, build_tree
+from otel_diag.model import NANOS_PER_MS, UNKNOWN_SERVICE, Span, Status, Trace
+
+MAX_ELEMENTS: Final = 2_000
+MAX_HOPS: Final = 500
+MAX_CRITICAL: Final = 100
+_LONGEST_MESSAGE: Final = 2_000
+
+_Value = TypeVar("_Value")
+
+RollupKey = tuple[datetime, str, str, str, str, str, str, int]
+"""(start of the hour, service, operation, model_id, region, status, measure, latency bucket)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The derived columns of ``trace_summaries``.
+
+    ``duration_ms`` is wall time, first start to last end; None when nothing has ended. ``elements`` are encoded by
+    :func:`~otel_diag.analyse.baseline.encode_element`, ``hops`` are distinct pairs of plain elements;
+    ``critical_path`` lists elements in time order with neighbours merged. ``services`` in order of appearance.
+    ``failure_point``: the element of the deepest error that reached the root. ``complete``: a root, no orphans,
+    nothing running.
+    """
+
+    root_service: str
+    root_operation: str
+    status: Status
+    error_type: str | None
+    error_message: str | None
+    failure_point: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: float | None
+    span_count: int
+    failed_spans: int
+    timeout_spans: int
+    max_span_duration_ms: float | None
+    services: tuple[str, ...]
+    elements: tuple[str, ...]
+    hops: tuple[tuple[str, str], ...]
+    critical_path: tuple[str, ...]
+    signature: int
+    content_key: int
+    complete: bool
+    execution_id: int | None
+    trace_id: str | None
+    job_id: str | None
+    model_id: str | None
+    region: str | None
+    attempt: int | None
+    service_version: str | None
+
+    def as_peer(self) -> Peer:
+        return Peer(
+            execution_id=self.execution_id,
+            trace_id=self.trace_id,
+            status=self.status,
+            duration_ms=self.duration_ms,
+            elements=self.elements,
+            hops=self.hops,
+            model_id=self.model_id,
+            region=self.region,
+            job_id=self.job_id,
+            error_message=self.error_message,
+            started_at=self.started_at,
+            failure_point=self.failure_point,
+        )
+
+
+def summarise(trace: Trace) -> Summary:
+    """Fold one unit of diagnosis. Deterministic, independent of the order of spans; works without any span."""
+    tree = build_tree(trace.spans)
+    skew = estimate_skew(tree)
+    return summary_of(trace, tree, skew, outcome_of(trace, tree, skew.times))
+
+
+def summary_of(trace: Trace, tree: Tree, skew: Skew, outcome: Outcome) -> Summary:
+    """:func:`summarise` for callers that have built the parts already."""
+    declared = trace.declared
+    spans = tree.spans
+    root = spans[outcome.root] if outcome.root is not None else None
+    deepest = spans[outcome.chain[-1]] if outcome.chain else None
+    error_type, message = _error(trace, outcome, spans)
+    elements = _elements(tree)
+    first, last = _bounds(spans)
+    duration = (last - first) / NANOS_PER_MS if first is not None and last is not None and last >= first else None
+    started_at, completed_at = _moment(first), _moment(last)
+    if declared is not None:
+        started_at = started_at or declared.started_at
+        completed_at = completed_at or declared.completed_at
+        if duration is None and declared.completed_at is not None:
+            duration = max(0.0, (declared.completed_at - declared.started_at).total_seconds() * 1e3)
+    return Summary(
+        root_service=root.service if root else UNKNOWN_SERVICE,
+        root_operation=root.operation if root else "",
+        status=outcome.status,
+        error_type=error_type,
+        error_message=message,
+        failure_point=deepest.element if deepest else None,
+        started_at=started_at,
+        completed_at=completed_at,
+        duration_ms=duration,
+        span_count=len(spans),
+        failed_spans=sum(s.status == Status.FAILED for s in spans),
+        timeout_spans=sum(s.status == Status.TIMEOUT for s in spans),
+        max_span_duration_ms=max((d for s in spans if (d := s.duration_ms) is not None), default=None),
+        services=tuple(dict.fromkeys(s.service for s in spans)),
+        elements=elements,
+        hops=_hops(tree),
+        critical_path=_critical(tree, skew, outcome),
+        signature=_hash64(elements),
+        content_key=_content_key(trace),
+        complete=root is not None and not tree.orphans and all(s.end_unix_nano is not None for s in spans),
+        execution_id=trace.execution_id,
+        trace_id=trace.trace_id,
+        job_id=inherited(root, spans, lambda s: s.job_id) or (declared.job_id if declared else None),
+        model_id=inherited(root, spans, lambda s: s.model_id) or (declared.model_id if declared else None),
+        region=inherited(root, spans, lambda s: s.region) or (declared.region if declared else None),
+        attempt=inherited(root, spans, lambda s: s.attempt),
+        service_version=root.service_version if root else None,
+    )
+
+
+def inherited(root: Span | None, spans: Iterable[Span], read: Callable[[Span], _Value | None]) -> _Value | None:
+    """What an execution inherits from its spans: the root's value, else that of the earliest span that has one."""
+    own = read(root) if root is not None else None
+    if own is not None:
+        return own
+    return next((value for s in spans if (value := read(s)) is not None), None)
+
+
+def rollup_rows(trace: Trace, only: Callable[[Span], bool]) -> dict[RollupKey, tuple[int, float]]:
+    """What the chosen spans add to ``operation_rollups``: key -> (sample count, sum in ms).
+
+    Measures ``duration`` and ``self`` (self time against *all* spans of the trace, on skew-adjusted times). Spans
+    without a duration, or outside datetime's range, add nothing.
+    """
+    tree = build_tree(trace.spans)
+    own = self_times(tree, estimate_skew(tree).times)
+    model = inherited(None, tree.spans, lambda s: s.model_id) or ""
+    region = inherited(None, tree.spans, lambda s: s.region) or ""
+    rows: dict[RollupKey, tuple[int, float]] = {}
+    for span, self_ns in zip(tree.spans, own, strict=True):
+        duration = span.duration_ms
+        started = _moment(span.start_unix_nano)
+        if duration is None or started is None or not only(span):
+            continue
+        hour = started.replace(minute=0, second=0, microsecond=0)
+        prefix = (hour, span.service, span.operation, span.model_id or model, span.region or region, span.status.value)
+        for measure, value in (("duration", duration), ("self", self_ns / NANOS_PER_MS)):
+            key = (*prefix, measure, latency_bucket(value))
+            count, total = rows.get(key, (0, 0.0))
+            rows[key] = (count + 1, total + value)
+    return rows
+
+
+def _error(trace: Trace, outcome: Outcome, spans: tuple[Span, ...]) -> tuple[str | None, str | None]:
+    """Type and message of the deepest error that has any, else what the runner recorded."""
+    if not outcome.status.is_failure:
+        return None, None
+    for node in reversed(outcome.chain):
+        kind, text = error_type_of(spans[node]), error_text(spans[node])
+        if kind or text:
+            return kind or None, text[:_LONGEST_MESSAGE] or None
+    return None, trace.declared.error_message if trace.declared else None
+
+
+def _elements(tree: Tree) -> tuple[str, ...]:
+    shown = tree.preorder[:MAX_ELEMENTS]
+    return tuple(encode_element(tree.depths[i], tree.spans[i].element) for i in shown)
+
+
+def _hops(tree: Tree) -> tuple[tuple[str, str], ...]:
+    pairs: dict[tuple[str, str], None] = {}
+    for child in tree.preorder:
+        parent = tree.parents[child]
+        if parent != NO_PARENT and is_hop(tree.spans[parent], tree.spans[child]):
+            pairs[tree.spans[parent].element, tree.spans[child].element] = None
+            if len(pairs) == MAX_HOPS:
+                break
+    return tuple(pairs)
+
+
+def _critical(tree: Tree, skew: Skew, outcome: Outcome) -> tuple[str, ...]:
+    path: list[str] = []
+    for segment in critical_path(tree, skew.times, outcome.root):
+        element = tree.spans[segment.span].element
+        if not path or path[-1] != element:
+            path.append(element)
+    return tuple(path[:MAX_CRITICAL])
+
+
+def _bounds(spans: tuple[Span, ...]) -> tuple[int | None, int | None]:
+    starts = [s.start_unix_nano for s in spans if _moment(s.start_unix_nano) is not None]
+    ends = [s.end_unix_nano for s in spans if s.end_unix_nano is not None and _moment(s.end_unix_nano) is not None]
+    return min(starts, default=None), max(ends, default=None)
+
+
+_FIRST_NANO: Final = 31_536_000 * 10**9
+_LAST_NANO: Final = 9_183_110_400 * 10**9
+
+
+def _moment(nanos: int | None) -> datetime | None:
+    """None outside 1971..2260, as the stored columns are."""
+    if nanos is None or not _FIRST_NANO <= nanos < _LAST_NANO:
+        return None
+    return datetime.fromtimestamp(nanos / 1e9, UTC)
+
+
+def _content_key(trace: Trace) -> int:
+    parts = sorted(
+        f"{s.span_id}/{s.content_hash}/{s.start_unix_nano}/{s.end_unix_nano}/{s.status}" for s in trace.spans
+    )
+    if trace.declared is not None:
+        parts.append(repr(trace.declared))
+    return _hash64(parts)
+
+
+def _hash64(parts: Iterable[str]) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return int.from_bytes(digest.digest(), "big", signed=True)
