@@ -113,12 +113,10 @@ class Intake:
         self, signal: Signal, body: bytes, tenant: str, unpack: Callable[[bytes], bytes] | None
     ) -> Message:
         with self._budget.spend(len(body)):
-            with self._commits.expected():
-                decode = partial(_decode, signal, body, tenant, unpack)
-                decoded = await asyncio.get_running_loop().run_in_executor(self._threads, decode)
-                waiting = self._commits.submit(decoded.batch) if decoded.batch.num_rows else None
-            if waiting is not None:
-                await asyncio.wrap_future(waiting)
+            decode = partial(_decode, signal, body, tenant, unpack)
+            decoded = await asyncio.get_running_loop().run_in_executor(self._threads, decode)
+            if decoded.batch.num_rows:
+                await asyncio.wrap_future(self._commits.submit(decoded.batch))
         self.counters.accepted += decoded.batch.num_rows
         self.counters.rejected.update(decoded.reasons)
         self.counters.sanitised += decoded.sanitised
