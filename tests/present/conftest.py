@@ -1,0 +1,60 @@
+"""The presenters over a query service that knows one incident, reached in process or over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from otel_diag.present.client import RemoteQueries
+from otel_diag.present.mcp.server import build_server
+from otel_diag.present.rest.app import build_app
+from otel_diag.query import Queries
+from tests.present.answers import OneIncident
+
+LOOPBACK = "http://127.0.0.1"
+
+
+@pytest.fixture
+def incident() -> OneIncident:
+    return OneIncident()
+
+
+@pytest.fixture
+def api(incident: OneIncident) -> FastAPI:
+    queries = cast(Queries, incident)
+    return build_app(queries, ready=lambda: incident.error is None, mcp=build_server(queries))
+
+
+@pytest.fixture
+def http(api: FastAPI) -> Iterator[TestClient]:
+    with TestClient(api, base_url=LOOPBACK, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def url(api: FastAPI) -> Iterator[str]:
+    """A real server on a real port."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(api, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    address = f"{LOOPBACK}:{bound.getsockname()[1]}"
+    httpx.get(f"{address}/healthz", timeout=20)  # The socket listens already: this waits until it is served.
+    yield address
+    server.should_exit = True
+    thread.join()
+    bound.close()
+
+
+@pytest.fixture
+def remote(url: str) -> Iterator[RemoteQueries]:
+    with RemoteQueries(url) as queries:
+        yield queries
