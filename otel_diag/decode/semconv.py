@@ -112,20 +112,28 @@ _EXCEPTION_TYPE: Final = Column(_TEXT, ("exception.type",))
 _EXCEPTION_MESSAGE: Final = Column(_TEXT, ("exception.message",))
 
 
-def read(column: Column, attributes: FlatAttributes) -> pa.Array | None:
-    """The column, one row per owner; None when no owner has any of the attributes.
+def typed_columns(own: FlatAttributes, resources: FlatAttributes, resource_of: pa.Array) -> dict[str, pa.Array]:
+    """The columns of the alias table, one row per span: its own attributes first, then those of its resource."""
+    columns = {}
+    for name, column in ALIASES.items():
+        values = read(column, own)
+        if any(_name(alias) in resources.codes_by_key for alias in column.names):
+            values = pc.coalesce(values, read(column, resources).take(resource_of))
+        columns[name] = values
+    return columns
 
-    Of a repeated key the first value counts.
-    """
-    codes = attributes.codes_by_key
-    present = [alias for alias in column.names if _name(alias) in codes]
+
+def read(column: Column, attributes: FlatAttributes) -> pa.Array:
+    """The column, one row per owner, null where it has none of the attributes. Of a repeated key the first counts."""
+    owners = len(attributes.offsets) - 1
+    present = [alias for alias in column.names if _name(alias) in attributes.codes_by_key]
     if not present:
-        return None
-    chosen = np.full(len(attributes.offsets) - 1, -1, np.int64)
+        return pa.nulls(owners, column.type)
+    chosen = np.full(owners, -1, np.int64)
     values = []
     filled = 0
     for alias in reversed(present):
-        at = np.nonzero(attributes.codes == codes[_name(alias)])[0]
+        at = np.nonzero(attributes.codes == attributes.codes_by_key[_name(alias)])[0]
         converted = _converted(attributes.values, pa.array(at), column.type, alias)
         usable = converted.is_valid().to_numpy(zero_copy_only=False)
         # Later assignments win: the first of a repeated key, and the best name, are written last.
@@ -209,7 +217,7 @@ def outcome(
     status_codes: pa.Array,
     status_messages: pa.Array,
     attributes: FlatAttributes,
-    exceptions: tuple[pa.Array | None, pa.Array | None],
+    exceptions: tuple[pa.Array, pa.Array],
 ) -> Outcome:
     """Derive the status of each span (spec/1).
 
@@ -221,16 +229,9 @@ def outcome(
     ``error_type`` is error.type, else the exception's type; ``error_message`` the exception's message, else the
     status message. Both are kept on spans that did not fail: an error that was handled is evidence too.
     """
-    rows = len(kinds)
-    nothing = pa.nulls(rows, _TEXT)
-
-    def column(wanted: Column) -> pa.Array:
-        found = read(wanted, attributes)
-        return pa.nulls(rows, wanted.type) if found is None else found
-
-    http, grpc, rpc = column(_HTTP_STATUS), column(_GRPC_STATUS), column(_RPC_STATUS)
-    exception_type, exception_message = (nothing if part is None else part for part in exceptions)
-    error_type = pc.coalesce(column(_ERROR_TYPE), exception_type)
+    http, grpc, rpc = (read(column, attributes) for column in (_HTTP_STATUS, _GRPC_STATUS, _RPC_STATUS))
+    exception_type, exception_message = exceptions
+    error_type = pc.coalesce(read(_ERROR_TYPE, attributes), exception_type)
     message = pc.coalesce(exception_message, status_messages)
 
     failed = pc.or_(
@@ -285,16 +286,15 @@ def _any(conditions: Sequence[pa.Array]) -> pa.Array:
 
 def last_exceptions(
     names: pa.Array, owner_of: np.ndarray[tuple[int], np.dtype[np.int64]], attributes: FlatAttributes, spans: int
-) -> tuple[pa.Array | None, pa.Array | None]:
-    """Type and message of the last ``exception`` event of each span; None when there is none at all.
+) -> tuple[pa.Array, pa.Array]:
+    """Type and message of the last ``exception`` event of each span, null without one.
 
     ``names``, ``owner_of`` (index of the span) and ``attributes`` describe the events, in wire order.
     """
     at = np.nonzero(pc.equal(names, text("exception")).to_numpy(zero_copy_only=False))[0]
     if not len(at):
-        return None, None
+        return pa.nulls(spans, _TEXT), pa.nulls(spans, _TEXT)
     last = np.full(spans, -1, np.int64)
     last[owner_of[at]] = at
     rows = pa.array(last, mask=last < 0)
-    kind, message = (read(column, attributes) for column in (_EXCEPTION_TYPE, _EXCEPTION_MESSAGE))
-    return (None if kind is None else kind.take(rows)), (None if message is None else message.take(rows))
+    return read(_EXCEPTION_TYPE, attributes).take(rows), read(_EXCEPTION_MESSAGE, attributes).take(rows)

@@ -206,7 +206,7 @@ def _table(
     start = field(spans, "start_time_unix_nano")
     end = field(spans, "end_time_unix_nano")
     services = pc.coalesce(
-        _read(semconv.Column(pa.string(), ("service.name",)), resource_attributes), text(UNKNOWN_SERVICE)
+        semconv.read(semconv.Column(pa.string(), ("service.name",)), resource_attributes), text(UNKNOWN_SERVICE)
     )
     columns = {
         "tenant": pa.repeat(text(tenant), rows),
@@ -230,19 +230,11 @@ def _table(
         "status_message": status_messages,
         "trace_state": null_if_empty(storable(field(spans, "trace_state"))),
         "flags": field(spans, "flags").cast(pa.int64()),
+        **semconv.typed_columns(attributes, resource_attributes, to_resource),
         "otlp_rest": _rest(resource_rest.take(to_resource), _scope_rest(scopes, scope).take(to_scope), spans),
     }
-    for name, column in semconv.ALIASES.items():
-        own = _read(column, attributes)
-        inherited = _read(column, resource_attributes)
-        columns[name] = own if inherited.null_count == len(inherited) else pc.coalesce(own, inherited.take(to_resource))
     columns["content_hash"] = _content_hash([columns[name] for name in _HASHED], rows)
     return pa.Table.from_arrays([columns[name] for name in SPAN_SCHEMA.names], schema=SPAN_SCHEMA)
-
-
-def _read(column: semconv.Column, attributes: FlatAttributes) -> pa.Array:
-    found = semconv.read(column, attributes)
-    return pa.nulls(len(attributes.offsets) - 1, column.type) if found is None else found
 
 
 def _refuse_expansion(columns: list[pa.Array], resource_of_span: Int64s) -> None:
@@ -292,11 +284,12 @@ def _scope_text(scope: pa.StructArray, name: str) -> pa.Array:
     return null_if_empty(storable(field(scope, name)))
 
 
-def _events(lists: pa.ListArray) -> tuple[pa.Array, tuple[pa.Array | None, pa.Array | None]]:
+def _events(lists: pa.ListArray) -> tuple[pa.Array, tuple[pa.Array, pa.Array]]:
     """The ``events`` column, and type and message of each span's last exception."""
     events = lists.flatten()
     if not len(events):
-        return pa.nulls(len(lists), pa.string()), (None, None)
+        nothing = pa.nulls(len(lists), pa.string())
+        return nothing, (nothing, nothing)
     attributes = FlatAttributes.of(field(events, "attributes"))
     names = field(events, "name")
     offsets = list_offsets(lists)
