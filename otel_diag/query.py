@@ -217,6 +217,13 @@ class Queries:
             self._reader.trace(trace_id)
         return spans_to_otlp_json(self._reader.span_rows(bounds))
 
+    def trace_ids(self, *, after: str = "", limit: int = 1_000) -> list[str]:
+        """Ids of stored traces in order, from the first past ``after``; none of them needs to be summarised yet."""
+        spans = trace_spans.c
+        statement = self._reader.select(trace_spans, spans.trace_id).where(spans.trace_id > after)
+        rows = self._reader.rows(statement.group_by(spans.trace_id).order_by(spans.trace_id).limit(limit))
+        return [row["trace_id"] for row in rows]
+
     # ---------------------------------------------------------------------------------- many executions
 
     def timeout_root_cause(self, *, job_id: str | None = None, execution_id: int | None = None) -> JobAnalysis:

@@ -118,7 +118,7 @@ def _list_executions(reader: Reader, intent: Intent) -> Outcome:
     """LIST_FAILURES and SEARCH: executions or spans, newest first unless ordered by duration."""
     since, until = _times(intent)
     filters = intent.filters
-    if intent.name is IntentName.LIST_FAILURES and not filters.statuses:
+    if intent.name is IntentName.LIST_FAILURES and not filters.statuses and not filters.root_causes:
         filters = replace(filters, statuses=(Status.FAILED, Status.TIMEOUT))
     of_spans = intent.target == "spans"
     source = statements.spans if of_spans else statements.executions

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, or_
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
 from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
@@ -63,7 +63,9 @@ def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Cha
         "declared_at": now,
     }
     summaries = trace_summaries.c
-    old_rows = reader.rows(reader.select(trace_summaries).where(summaries.execution_id == declared.execution_id))
+    # Its trace may have been summarised under its own id, when nobody had said whose it is.
+    own = or_(summaries.execution_id == declared.execution_id, summaries.unit_id == declared.trace_id)
+    old_rows = reader.rows(reader.select(trace_summaries).where(own))
     trace_ids = {t for t in (declared.trace_id, *(old["trace_id"] for old in old_rows)) if t is not None}
     spans = reader.spans(reader.trace_bounds(trace_ids)) if trace_ids else {}
     units = [

@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "config": set(),
-    "testing": BASE,
+    "testing": {*BASE, "analyse"},
     "decode": BASE,
     "analyse": BASE,
     "ask": BASE,

@@ -10,5 +10,6 @@ from sqlalchemy.dialects import postgresql
 
 def as_text(statement: Select[Any]) -> str:
     """The statement with its values written in, in SQL that every store here runs."""
-    compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     return str(compiled)
