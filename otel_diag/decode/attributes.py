@@ -4,7 +4,7 @@
 |---|---|
 | string | string |
 | int64 | integer |
-| double | number with '.' or 'e'; NaN and infinities ``{"$double": "NaN" / "Infinity" / "-Infinity"}`` |
+| double | number with '.' or 'e'; NaN and infinities ``{"$double": "NaN" / "Infinity" / "-Infinity"}``: a NaN is a NaN |
 | bool | true / false |
 | bytes | ``{"$bytes": base64}`` |
 | array | array |
@@ -278,10 +278,10 @@ _ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
 def _with_duplicates(objects: pa.Array, pairs: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
     """Rewrite the objects of owners that repeat a key; usually there is none."""
     slots = flat.owners * len(keys) + flat.codes
-    if pc.count_distinct(pa.array(slots)).as_py() == len(slots):
-        return objects
     ordered = np.sort(slots)
     repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
+    if not len(repeating):
+        return objects
     rewritten = [_object_with_duplicates(pairs, keys, flat, owner) for owner in repeating.tolist()]
     mask = np.zeros(len(objects), bool)
     mask[repeating] = True

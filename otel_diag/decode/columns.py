@@ -17,12 +17,13 @@ _ESCAPE: Final = "\u241b"
 _NUL_MARK: Final = "\u2400"
 _HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 _NUL_PATTERN: Final = "[\\x00\u241b]"
+_JSON_PATTERN: Final = '[\\x00-\\x1f"\\\\\u241b]'
+_NUL_MARKS: Final = (b"\0", _ESCAPE.encode())
+
 NO_TEXT: Final = pa.scalar(None, pa.string())
+EMPTY_TEXT: Final = pa.scalar("", pa.string())
 FALSE: Final = pa.scalar(False, pa.bool_())
 _COMMA: Final = pa.scalar(",", pa.string())
-EMPTY_TEXT: Final = pa.scalar("", pa.string())
-
-_JSON_PATTERN: Final = '[\\x00-\\x1f"\\\\\u241b]'
 
 
 def text(value: str) -> pa.Scalar:
@@ -67,6 +68,11 @@ def _rewritten(texts: pa.Array, pattern: str, rewrite: Any) -> pa.Array:
 
 def storable(texts: pa.Array) -> pa.Array:
     """:func:`hide_nul` over a column."""
+    # One search through the buffer instead of a regular expression a row: nearly always there is nothing.
+    buffer = texts.buffers()[2]
+    data = buffer.to_pybytes() if buffer is not None else b""
+    if not any(mark in data for mark in _NUL_MARKS):
+        return texts
     return _rewritten(texts, _NUL_PATTERN, hide_nul)
 
 
