@@ -247,10 +247,10 @@ def query_answer(answer: QueryAnswer) -> str:
     page = _Page()
     page.add(f"# {prose(answer.message)}" if answer.understood is None else f"# {code(answer.query)}")
     if answer.understood is not None:
-        read_as = {"intent": answer.understood.intent, **answer.understood.filters}
+        window = answer.understood.window or {}
+        read_as = {"intent": answer.understood.intent, **answer.understood.filters, **window}
         filters = ", ".join(f"{name} = {code(str(value))}" for name, value in read_as.items())
-        window = answer.understood.window
-        page.add("", f"Read as: {filters}" + (f"; window {_join(window.values())}" if window else ""))
+        page.add("", f"Read as: {filters}")
         page.add("", code(answer.message, MAX_TEXT))
     columns = list(dict.fromkeys(name for row in answer.results[:MAX_ROWS] for name in row))[:10]
     rows = [[code(_plain(row.get(name))) for name in columns] for row in answer.results[:MAX_ROWS]]
@@ -367,10 +367,6 @@ def _spans(ids: Sequence[str], limit: int = 5) -> str:
 
 def _window(window: PerformanceWindow) -> str:
     return f"{window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M}"
-
-
-def _join(values: Iterable[str]) -> str:
-    return " to ".join(clean(value, 40) for value in values)
 
 
 def _plain(value: object) -> str:

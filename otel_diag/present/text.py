@@ -55,7 +55,7 @@ def key_name(execution_id: int | None, trace_id: str | None) -> str:
 
 def hint_of(error: OtelDiagError) -> str:
     """What to do next, with the nearest ids where something was not found."""
-    if isinstance(error, NotFound) and error.nearest:
+    if isinstance(error, NotFound) and any(near not in error.hint for near in error.nearest):
         return f"{error.hint} Nearest: {', '.join(error.nearest)}.".strip()
     return error.hint
 

@@ -131,7 +131,7 @@ WINDOW = PerformanceWindow(
 
 
 class OneIncident:
-    """Answers about :data:`EXECUTION` only. ``asked`` records the arguments of the calls, ``error`` is raised by all."""
+    """Answers about :data:`EXECUTION` only. ``asked`` records the calls; ``error``, once set, is raised by all."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -76,6 +78,10 @@ def test_a_server_that_is_gone_is_transient() -> None:
     assert "doctor" in raised.value.hint
 
 
-def test_another_program_on_the_port_is_told(url: str) -> None:
-    with RemoteQueries(f"{url}/docs") as remote, pytest.raises(NotFound):
-        remote.services()
+def test_another_program_on_the_port_is_told() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever).start()
+        with RemoteQueries(f"http://127.0.0.1:{other.server_port}") as remote, pytest.raises(Permanent) as raised:
+            remote.services()
+        other.shutdown()
+    assert "answered 501 without saying why" in raised.value.message

@@ -58,7 +58,12 @@ def test_diagnose_answers_with_every_field_of_the_report(http: TestClient) -> No
         ),
         ("POST", "jobs/timeout-root-cause", {"job_id": "nightly"}, ("timeout_root_cause", "nightly", None)),
         ("GET", "executions?limit=5&offset=10", None, ("search", Filters(), 5, 10)),
-        ("GET", "failures?status=failed&region=eu", None, ("recent_failures", 10, Filters(status="failed", region="eu"))),
+        (
+            "GET",
+            "failures?status=failed&region=eu",
+            None,
+            ("recent_failures", 10, Filters(status="failed", region="eu")),
+        ),
         ("GET", "performance?operation=x", None, ("performance", Filters(operation="x"))),
         ("GET", "services", None, ("services", None)),
         ("GET", "operations?service=runner", None, ("operations", "runner", None)),
@@ -112,7 +117,12 @@ def test_an_execution_can_be_recorded_without_spans(http: TestClient, incident: 
         ("GET", "traces/nope", None, "32 hexadecimal"),
         ("POST", "jobs/timeout-root-cause", {}, "exactly one"),
         ("POST", "executions", {"execution_id": 1, "status": "gone", "started_at": "2026-01-01T00:00:00Z"}, "status"),
-        ("POST", "executions", {"execution_id": 1, "status": "failed", "started_at": "2026-01-01T00:00:00"}, "timezone"),
+        (
+            "POST",
+            "executions",
+            {"execution_id": 1, "status": "failed", "started_at": "2026-01-01T00:00:00"},
+            "timezone",
+        ),
         ("POST", "sql", {"statement": "DELETE FROM trace_spans"}, "only one SELECT"),
     ],
 )
@@ -175,9 +185,7 @@ def test_a_bug_is_an_error_without_its_details(http: TestClient, incident: OneIn
     assert "secret" not in response.text
 
 
-@pytest.mark.parametrize(
-    ("path", "body"), [("trace/query", {"query": "slowest"}), ("sql", {"statement": "SELECT 1"})]
-)
+@pytest.mark.parametrize(("path", "body"), [("trace/query", {"query": "slowest"}), ("sql", {"statement": "SELECT 1"})])
 def test_json_never_holds_nan_or_infinity(http: TestClient, path: str, body: Any) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -230,4 +238,6 @@ def test_openapi_describes_every_route_and_its_errors(http: TestClient) -> None:
     for path, operation in routes.items():
         assert operation["summary"], path
         if path.startswith("/api/"):
-            assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorAnswer")
+            assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith(
+                "ErrorAnswer"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -191,14 +192,11 @@ def performance(answer: Performance) -> RenderableType:
 
 def query_answer(answer: QueryAnswer) -> RenderableType:
     parts: list[RenderableType] = [Text(clean(answer.message, 600), style="bold")]
-    if answer.understood is not None and answer.understood.window:
-        window = " to ".join(clean(text, 40) for text in answer.understood.window.values())
-        parts.append(Text(f"{answer.understood.intent}, window {window}", style="dim"))
     columns = list(dict.fromkeys(name for row in answer.results for name in row))[:8]
     rows = [[_plain(row.get(name)) for name in columns] for row in answer.results[:50]]
     parts += [_table(columns, rows), *_more(len(rows), answer.total_results)]
     if answer.sql_or_call is not None:
-        parts.append(Text(clean(answer.sql_or_call, 600), style="dim"))
+        parts.append(Text(f"\n{clean(answer.sql_or_call, 240)}", style="dim"))
     parts += _section("You can ask", *_bullets(answer.suggestions))
     return Group(*parts, *next_steps(answer.next_steps))
 
@@ -206,7 +204,7 @@ def query_answer(answer: QueryAnswer) -> RenderableType:
 def imported(results: Sequence[Imported]) -> RenderableType:
     rows = [
         [
-            result.file,
+            Path(result.file).name,
             f"{result.spans:,}",
             f"{result.stored:,}",
             "not told" if result.duplicates is None else f"{result.duplicates:,}",
@@ -221,7 +219,7 @@ def imported(results: Sequence[Imported]) -> RenderableType:
         notes = [f"{count} spans rejected: {why}" for why, count in result.rejected.items()]
         notes += [f"{count} requests of {signal} skipped" for signal, count in result.skipped.items()]
         notes += [f"{part.where} unreadable: {part.reason}" for part in result.broken[:MAX_BROKEN]]
-        parts += _bullets(f"{result.file}: {note}" for note in notes)
+        parts += _bullets(f"{Path(result.file).name}: {note}" for note in notes)
         parts += _more(min(len(result.broken), MAX_BROKEN), len(result.broken))
     return Group(*parts)
 
