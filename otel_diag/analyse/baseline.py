@@ -158,7 +158,7 @@ class HopTemplate:
             decoded = [decode_element(text) for text in peer.elements]
             for element, count in Counter(element for _, element in decoded).items():
                 counts.setdefault(element, []).append(count)
-            hops.update(dict.fromkeys(peer.hops))
+            hops.update(list(dict.fromkeys(peer.hops)))
             path: list[str] = []
             for depth, element in decoded:
                 del path[depth:]

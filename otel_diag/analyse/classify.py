@@ -83,8 +83,8 @@ _SCARCE = (
 )
 _CONTAINER = r"containers?|workers?|tasks?|pods?|instances?|nodes?|replicas?|sandbox(?:es)?|vms?|machines?|function"
 _LOST = (
-    r"lost|kill(?:ed)?|terminat\w+|evict\w*|died|dead|disappear\w*|crash\w*|exit(?:ed)?|vanish\w*|reclaim\w*|stopped|"
-    r"shut(?:ting)? ?down|preempt\w*|interrupt\w*|gone|drain\w*|recycl\w*"
+    r"lost|kill(?:ed)?|terminat\w+|evict\w*|died|disappear\w*|crash\w*|exit(?:ed)?|vanish\w*|reclaim\w*|stopped|"
+    r"shut(?:ting)? ?down|preempt\w*|interrupt\w*"
 )
 
 _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
@@ -145,8 +145,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"environment|env(?:ironment)?[ _-]?var|misconfigur|(?:not|un)[ -]?configured|no \S+ configured",
                 r"(?:improperly|incorrectly|wrongly) configured|config\w*[ _-]?(?:error|missing|invalid|key)",
                 (
-                    r"(?:missing|invalid|bad|unknown|no|empty|wrong|incomplete) (?:\S+ )?(?:config|setting|credential|secret"
-                    r"|api[ _-]?key|access[ _-]?key|token\b(?! limit))"
+                    r"(?:missing|invalid|bad|unknown|no|empty|wrong|incomplete) (?:\S+ )?(?:config|setting|credential"
+                    r"|secret|api[ _-]?key|access[ _-]?key|token\b(?! limit))"
                 ),
                 (
                     r"(?:config\w*|settings?|credentials?|secret|api[ _-]?key|option)(?: \S+){0,3} (?:is |was |are )?"
@@ -163,8 +163,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             (
                 r"validat|unprocessable|bad ?request|malformed|invalid|illegal (?:argument|value)|reject(?:ed|s)",
                 (
-                    r"field required|required (?:field|parameter|property|argument)|(?:field|parameter|property|argument)"
-                    r"(?: \S+){0,2} (?:is )?(?:required|missing)|missing (?:\w+ )?(?:field|parameter|argument|property)"
+                    r"field required|required (?:field|parameter|property|argument)|"
+                    r"(?:field|parameter|property|argument)(?: \S+){0,2} (?:is )?(?:required|missing)|missing (?:\w+ )?(?:field|parameter|argument|property)"
                 ),
                 r"not a valid|unsupported (?:value|format|media|type)|unexpected (?:field|type|property)",
                 r"(?:cannot|can'?t|could not|failed to|unable to) (?:parse|decode|deserial)|parse error|out of range",

@@ -63,11 +63,11 @@ def _service_words(mine: Summary, other: Summary) -> list[str]:
 
 def _element_words(ours: Tree, theirs: Tree) -> list[str]:
     here, there = Counter(s.element for s in ours.spans), Counter(s.element for s in theirs.spans)
-    words: list[str] = []
-    for element in dict.fromkeys([*there, *here]):
-        if here[element] != there[element]:
-            words.append(f"{element}: {_times(here[element])} against {_times(there[element])}")
-    return words
+    return [
+        f"{element}: {_times(here[element])} against {_times(there[element])}"
+        for element in dict.fromkeys([*there, *here])
+        if here[element] != there[element]
+    ]
 
 
 def _duration_words(ours: Tree, theirs: Tree) -> list[str]:

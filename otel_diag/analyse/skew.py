@@ -1,10 +1,10 @@
 """Clock differences between hosts, estimated from the calls between them.
 
 A callee cannot start before its caller sent, nor can its answer arrive before it ended. With the callee's clock ahead
-by theta that gives, for each answered call, ``callee_end - caller_end <= theta <= callee_start - caller_start``:
-the interval of NTP (RFC 5905), whose midpoint is the estimate and half of whose width is its bound. All calls of a trace between
-the same two clocks narrow one interval. While zero lies inside it there is no evidence of a difference, and none
-is assumed. Recorded times are never changed: adjusted ones stand beside them.
+by theta that gives, for each answered call, ``callee_end - caller_end <= theta <= callee_start - caller_start``: the
+interval of NTP (RFC 5905), whose midpoint is the estimate and half of whose width is its bound. All calls of a trace
+between the same two clocks narrow one interval. While zero lies inside it there is no evidence of a difference, and
+none is assumed. Recorded times are never changed: adjusted ones stand beside them.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ RollupKey = tuple[datetime, str, str, str, str, str, str, int]
 class Summary:
     """The derived columns of ``trace_summaries``.
 
-    ``duration_ms`` is wall time, first start to last end; None when nothing has ended. ``elements`` are encoded by
-    :func:`~otel_diag.analyse.baseline.encode_element`, ``hops`` are distinct pairs of plain elements;
-    ``critical_path`` lists elements in time order with neighbours merged. ``services`` in order of appearance.
+    ``duration_ms`` is wall time, first start to last end on adjusted clocks; None when nothing has ended.
+    ``elements`` are encoded by :func:`~otel_diag.analyse.baseline.encode_element`, ``hops`` are distinct pairs of
+    plain elements; ``critical_path`` lists elements in time order with neighbours merged. ``services`` in order of appearance.
     ``failure_point``: the element of the deepest error that reached the root. ``complete``: a root, no orphans,
     nothing running.
     """
@@ -99,7 +99,7 @@ def summary_of(trace: Trace, tree: Tree, skew: Skew, outcome: Outcome) -> Summar
     error_type, message = _error(trace, outcome, spans)
     elements = _elements(tree)
     first, last = _bounds(spans)
-    duration = (last - first) / NANOS_PER_MS if first is not None and last is not None and last >= first else None
+    duration = _wall_ms(spans, skew)
     started_at, completed_at = _moment(first), _moment(last)
     if declared is not None:
         started_at = started_at or declared.started_at
@@ -210,6 +210,20 @@ def _bounds(spans: tuple[Span, ...]) -> tuple[int | None, int | None]:
     starts = [s.start_unix_nano for s in spans if _moment(s.start_unix_nano) is not None]
     ends = [s.end_unix_nano for s in spans if s.end_unix_nano is not None and _moment(s.end_unix_nano) is not None]
     return min(starts, default=None), max(ends, default=None)
+
+
+def _wall_ms(spans: tuple[Span, ...], skew: Skew) -> float | None:
+    """First start to last end on adjusted clocks: seconds of skew must not count as time spent."""
+    usable = [
+        time
+        for span, time in zip(spans, skew.times, strict=True)
+        if span.end_unix_nano is not None
+        and _moment(span.start_unix_nano) is not None
+        and _moment(span.end_unix_nano) is not None
+    ]
+    if not usable:
+        return None
+    return (max(end for _, end in usable) - min(start for start, _ in usable)) / NANOS_PER_MS
 
 
 _FIRST_NANO: Final = 31_536_000 * 10**9

@@ -10,7 +10,7 @@ from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.errors import quote
 from otel_diag.model import MissingHop, RootCauseType, Status
 
-_ALWAYS = 0.95
+_ALWAYS = 0.9
 """Share of peers from which the absence of a hop counts against an execution that completed."""
 
 _VAGUE = (
@@ -28,7 +28,7 @@ def missing_service(ctx: Context) -> Iterable[Finding]:
     if ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE:
         return
     for hop in ctx.missing:
-        if hop.reason == "never_called" and _counts(ctx, hop) and not ctx.raw.orphans:
+        if hop.reason == "never_called" and _counts(ctx, hop) and _is_sure(ctx, hop):
             yield Finding(
                 RootCauseType.MISSING_SERVICE,
                 hop.service,
@@ -52,7 +52,7 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
     """What would explain the failure was called, and its spans did not come (or not yet)."""
     if ctx.status.is_failure:
         yield from _incomplete_failure(ctx)
-    elif ctx.status == Status.COMPLETED and not ctx.raw.orphans:
+    elif ctx.status == Status.COMPLETED:
         for hop in ctx.missing:
             if hop.reason != "never_called" and _counts(ctx, hop) and _whole_subtree(ctx, hop):
                 yield _incomplete(
@@ -101,7 +101,13 @@ def _incomplete(
 
 def _whole_subtree(ctx: Context, hop: MissingHop) -> bool:
     """Everything below the hop is absent, and that is more than one span: not one lost in transit."""
-    return len(ctx.baseline.template.under(f"{hop.service}.{hop.operation}")) > 1
+    under = ctx.baseline.template.under(f"{hop.service}.{hop.operation}")
+    return len(under) > 1 and not any(ctx.span(i).element in under for i in ctx.raw.orphans)
+
+
+def _is_sure(ctx: Context, hop: MissingHop) -> bool:
+    """One lost span does not look like this: the call itself is absent, or all that is below it."""
+    return ctx.status.is_failure or not _ids_of(ctx, hop) or _whole_subtree(ctx, hop)
 
 
 def _ids_of(ctx: Context, hop: MissingHop) -> tuple[str, ...]:

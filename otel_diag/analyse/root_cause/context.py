@@ -216,6 +216,7 @@ def _adoptions(tree: Tree, baseline: Baseline) -> Mapping[int, int]:
 def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int) -> list[int]:
     orphan = tree.spans[top]
     end = orphan.end_unix_nano if orphan.end_unix_nano is not None else orphan.start_unix_nano
+    unplaced = not any(s.service == orphan.service for i, s in enumerate(tree.spans) if parents[i] != NO_PARENT)
     ranked: list[tuple[int, int, int]] = []
     for i, span in enumerate(tree.spans):
         encloses = span.start_unix_nano <= orphan.start_unix_nano and (
@@ -230,10 +231,10 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
                 answered is not None and answered[0].startswith(f"{orphan.service}.")
             )
             score = 4 if named else 2
-        if not encloses and score < 4:
+        if not encloses and score < (2 if unplaced else 4):
             continue
         length = (span.end_unix_nano or span.start_unix_nano) - span.start_unix_nano
-        ranked.append((-score - encloses, length, i))
+        ranked.append((-score - 3 * encloses, length, i))
     ranked.sort()
     return [i for _, _, i in ranked if not _is_above(parents, top, i)]
 

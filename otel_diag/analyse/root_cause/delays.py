@@ -15,7 +15,7 @@ from otel_diag.analyse.gaps import queue_ms, send_gap_ms
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT
-from otel_diag.model import RootCauseType, Status
+from otel_diag.model import NANOS_PER_MS, RootCauseType, Status
 
 _LOADS = re.compile(
     r"\b(?:cold|boot|load|init|initiali[sz]e|warm ?up|provision|pull|startup|start up|spin ?up|hydrate|"
@@ -173,15 +173,24 @@ def _excess_send_gap(ctx: Context, callee: int) -> float:
     caller = ctx.tree.parents[callee]
     if caller == NO_PARENT or not is_hop(ctx.span(caller), ctx.span(callee)):
         return 0.0
+    if ctx.span(caller).kind not in ("client", "producer"):
+        return _idle_before(ctx, caller, callee)
     offset = ctx.skew.between(ctx.span(caller), ctx.span(callee))
     if offset is not None and offset.offset_ns:
         gap = max(0.0, ctx.ms(caller) - ctx.ms(callee)) if ctx.span(caller).kind == "client" else 0.0
     else:
         gap = send_gap_ms(ctx.tree, ctx.skew, caller, callee)
     stats = ctx.baseline.self_stats(ctx.span(caller).service, ctx.span(caller).operation)
-    if stats is None or ctx.span(caller).kind not in ("client", "producer"):
-        return gap
-    return gap if gap > stats.limit_ms() else 0.0
+    return gap if stats is None or gap > stats.limit_ms() else 0.0
+
+
+def _idle_before(ctx: Context, caller: int, callee: int) -> float:
+    """The same without a client span: the caller's idle time just before its callee started."""
+    start = ctx.skew.times[callee][0]
+    before = [ctx.skew.times[c][1] for c in ctx.tree.children[caller] if ctx.skew.times[c][0] < start and c != callee]
+    idle = (start - max([ctx.skew.times[caller][0], *before])) / NANOS_PER_MS
+    stats = ctx.baseline.self_stats(ctx.span(caller).service, ctx.span(caller).operation)
+    return idle if idle > 0 and (stats is None or idle > stats.limit_ms()) else 0.0
 
 
 def _beyond_usual(ctx: Context, node: int, ms: float) -> float:

@@ -152,7 +152,8 @@ def _notes(ctx: Context) -> list[str]:
     if not ctx.baseline.is_learned:
         notes.append(
             f"only {len(ctx.baseline.peers)} comparable executions: thresholds are the constants "
-            f"{GAP_MS / 1e3:.0f} s (gap), {NETWORK_GAP_MS / 1e3:.0f} s (network gap), {OPERATION_MS / 1e3:.0f} s (operation)"
+            f"{GAP_MS / 1e3:.0f} s (gap), {NETWORK_GAP_MS / 1e3:.0f} s (network gap), "
+            f"{OPERATION_MS / 1e3:.0f} s (operation)"
         )
     if not ctx.tree.spans:
         notes.append("no span of this execution was received: only what its runner recorded is known")

@@ -1,0 +1,80 @@
+"""Errors are told apart by code, type and words; texts here are of many libraries, none of them in the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_diag.analyse.classify import ErrorKind, classify, is_error
+from otel_diag.model import Span, Status
+
+
+def failed(error_type: str | None, message: str | None, status: Status = Status.FAILED, **attributes: Any) -> Span:
+    return Span(
+        "t", "s", "a", "x", 0, 1, status=status, error_type=error_type, error_message=message, attributes=attributes
+    )
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "kind"),
+    [
+        ("pydantic_core.ValidationError", "1 validation error for Job", ErrorKind.VALIDATION),
+        ("ValueError", "temperature must be between 0 and 2", ErrorKind.VALIDATION),
+        ("UnprocessableEntity", None, ErrorKind.VALIDATION),
+        ("torch.cuda.OutOfMemoryError", "Tried to allocate 2 GiB", ErrorKind.RESOURCE),
+        ("OSError", "[Errno 28] No space left on device", ErrorKind.RESOURCE),
+        ("psycopg.OperationalError", "FATAL: sorry, too many clients already", ErrorKind.RESOURCE),
+        ("PoolTimeout", "", ErrorKind.RESOURCE),
+        ("openai.RateLimitError", "Error code: 429", ErrorKind.RATE_LIMIT),
+        ("ThrottlingException", "Rate exceeded", ErrorKind.RATE_LIMIT),
+        (None, "You exceeded your current quota", ErrorKind.RATE_LIMIT),
+        ("requests.exceptions.ConnectionError", "Max retries exceeded: Connection refused", ErrorKind.CONNECTION),
+        ("gaierror", "[Errno -3] Temporary failure in name resolution", ErrorKind.CONNECTION),
+        ("SSLCertVerificationError", "certificate verify failed", ErrorKind.CONNECTION),
+        ("httpx.RemoteProtocolError", "Server disconnected without sending a response.", ErrorKind.CONNECTION),
+        ("KeyError", "'MODEL_ENDPOINT'", ErrorKind.CONFIGURATION),
+        ("ImproperlyConfigured", "x", ErrorKind.CONFIGURATION),
+        (None, "no API key provided in settings", ErrorKind.CONFIGURATION),
+        ("AttributeError", "'NoneType' object has no attribute 'remote'", ErrorKind.UNSET_CLIENT),
+        ("WorkerLost", "x", ErrorKind.CONTAINER),
+        (None, "the container was preempted by the provider", ErrorKind.CONTAINER),
+        ("asyncio.CancelledError", "", ErrorKind.CANCELLED),
+        ("ReadTimeout", "The read operation timed out", ErrorKind.TIMEOUT),
+        (None, "all retries exhausted", ErrorKind.GENERIC),
+        ("ZeroDivisionError", "division by zero", ErrorKind.GENERIC),
+        ("TypeError", "unsupported operand type(s) for +", ErrorKind.GENERIC),
+        ("IntegrityError", "duplicate key value violates unique constraint", ErrorKind.GENERIC),
+        (None, None, ErrorKind.NONE),
+    ],
+)
+def test_by_type_and_words(error_type: str | None, message: str | None, kind: ErrorKind) -> None:
+    assert classify(failed(error_type, message)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message", "kind"),
+    [
+        ({"http.response.status_code": 429}, None, ErrorKind.RATE_LIMIT),
+        ({"http.status_code": "422"}, "no", ErrorKind.VALIDATION),
+        ({"http.response.status_code": 503}, "server is out of memory", ErrorKind.RESOURCE),
+        ({"http.response.status_code": 503}, "Service Unavailable", ErrorKind.UNAVAILABLE),
+        ({"http.response.status_code": 500}, None, ErrorKind.GENERIC),
+        ({"rpc.grpc.status_code": 14}, "", ErrorKind.UNAVAILABLE),
+        ({"rpc.grpc.status_code": 8}, "per-user quota", ErrorKind.RATE_LIMIT),
+        ({"rpc.response.status_code": "INVALID_ARGUMENT"}, "", ErrorKind.VALIDATION),
+        ({"modal.preempted": True}, "whatever", ErrorKind.CONTAINER),
+    ],
+)
+def test_codes_come_first(attributes: dict[str, Any], message: str | None, kind: ErrorKind) -> None:
+    assert classify(failed(None, message, **attributes)).kind == kind
+
+
+def test_a_span_that_timed_out_is_a_timeout_whatever_it_says() -> None:
+    assert classify(failed("Oops", "invalid state", Status.TIMEOUT)).kind == ErrorKind.TIMEOUT
+
+
+def test_a_server_that_answers_4xx_failed_although_its_status_is_unset() -> None:
+    answered = Span("t", "s", "a", "x", 0, 1, kind="server", attributes={"http.response.status_code": 400})
+    assert is_error(answered)
+    assert not is_error(Span("t", "s", "a", "x", 0, 1, attributes={"http.response.status_code": 302}))

@@ -1,0 +1,212 @@
+"""The list of spec/2, "what the engine must get right": every scenario on random systems, and its healthy twins."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from otel_diag.analyse.baseline import NO_BASELINE, Baseline
+from otel_diag.analyse.root_cause import diagnose
+from otel_diag.model import Report, RootCauseType, Status, Trace
+from otel_diag.testing import START, TraceBuilder, baseline_of
+
+_SPEC = importlib.util.spec_from_file_location("scenario_generator", Path(__file__).with_name("generate.py"))
+assert _SPEC is not None
+assert _SPEC.loader is not None
+generate = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = generate
+_SPEC.loader.exec_module(generate)
+
+NOW = START + timedelta(hours=1)
+SEEDS = range(6)
+PEERS = (0, 5, 50)
+NEEDS_PEERS = {"n_plus_one", "never_called", "not_exported", "deploy_regression"}
+"""Without enough to compare with, these executions look like any that completed."""
+
+
+def judged(trace: Trace, baseline: Baseline = NO_BASELINE, *, still_arriving: bool = False) -> Report:
+    return diagnose(trace, baseline, now=NOW, still_arriving=still_arriving)
+
+
+def found(report: Report) -> tuple[str, tuple[str, str] | None]:
+    cause = report.root_cause
+    if cause is None:
+        return report.verdict, None
+    return cause.root_cause_type.value, (cause.affected_service, cause.affected_operation)
+
+
+@pytest.mark.parametrize("peers", PEERS)
+@pytest.mark.parametrize("name", generate.SCENARIOS)
+def test_names_type_service_and_operation(name: str, peers: int) -> None:
+    wrong = []
+    for seed in SEEDS:
+        world = generate.World(seed)
+        baseline = baseline_of(world.healthy() for _ in range(peers))
+        trace, label = generate.SCENARIOS[name](world)
+        got, at = found(judged(trace, baseline))
+        if name in NEEDS_PEERS and not baseline.is_learned:
+            right = got == "healthy"
+        else:
+            right = got == label.type.value and label.at in (None, at)
+        if not right:
+            wrong.append((seed, got, at, label))
+    assert not wrong
+
+
+@pytest.mark.parametrize("peers", PEERS)
+@pytest.mark.parametrize("name", generate.HEALTHY)
+def test_calls_healthy_executions_healthy(name: str, peers: int) -> None:
+    for seed in SEEDS:
+        world = generate.World(seed)
+        baseline = baseline_of(world.healthy() for _ in range(peers))
+        report = judged(generate.HEALTHY[name](world), baseline)
+        assert (report.verdict, report.root_cause) == ("healthy", None), seed
+
+
+def test_seldom_raises_a_false_alarm() -> None:
+    alarms = total = 0
+    for seed in range(40):
+        world = generate.World(1000 + seed)
+        baseline = baseline_of(world.healthy() for _ in range(30))
+        for build in generate.HEALTHY.values():
+            total += 1
+            alarms += judged(build(world), baseline).verdict != "healthy"
+    assert alarms <= 0.03 * total
+
+
+@pytest.mark.parametrize("name", sorted(generate.SCENARIOS))
+def test_does_not_depend_on_the_order_of_spans(name: str) -> None:
+    world = generate.World(3)
+    baseline = baseline_of(world.healthy() for _ in range(25))
+    trace, _ = generate.SCENARIOS[name](world)
+    shuffled = list(trace.spans)
+    world.random.shuffle(shuffled)
+    assert judged(trace, baseline) == judged(replace(trace, spans=tuple(shuffled)), baseline)
+
+
+def three_services(*, called: bool = True, exported: bool = True) -> TraceBuilder:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=200)
+    root.client("SELECT", at=1, ms=3).set(**{"db.system": "x"})
+    if called:
+        beta = root.call("beta", "serve", at=10, ms=100)
+        work = beta.child("think", at=5, ms=50)
+        if not exported:
+            beta.drop()
+            work.drop()
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("called", "still_arriving", "kind", "words"),
+    [
+        (False, False, RootCauseType.MISSING_SERVICE, "never called"),
+        (True, False, RootCauseType.INCOMPLETE_TRACE, "no span of beta.serve came"),
+        (True, True, RootCauseType.INCOMPLETE_TRACE, "still arriving"),
+    ],
+)
+def test_tells_three_kinds_of_absence_apart(
+    called: bool, still_arriving: bool, kind: RootCauseType, words: str
+) -> None:
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    report = judged(three_services(called=called, exported=False).build(), baseline, still_arriving=still_arriving)
+    assert report.root_cause is not None
+    assert report.root_cause.root_cause_type == kind
+    assert (report.root_cause.affected_service, report.root_cause.affected_operation) == ("beta", "serve")
+    assert words in report.root_cause.evidence
+    assert report.timing_breakdown["beta"] == "missing"
+
+
+def test_a_failed_call_whose_far_end_still_arrives_is_not_judged_as_lost() -> None:
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    trace = three_services(exported=False)
+    call = next(d for d in trace.drafts if d.operation == "call serve").time_out()
+    trace.drafts[0].time_out()
+    assert call.kind == "client"
+    arriving = judged(trace.build(), baseline, still_arriving=True)
+    settled = judged(trace.build(), baseline)
+    assert found(arriving)[0] == "INCOMPLETE_TRACE"
+    assert found(settled) == ("NETWORK_TIMEOUT", ("alpha", "call serve"))
+
+
+def test_reports_skew_with_a_bound_and_leaves_raw_times_alone() -> None:
+    trace = three_services()
+    trace.skew["beta"] = 3_000
+    report = judged(trace.build())
+    assert report.verdict == "healthy"
+    assert report.data_quality.max_skew_ms == pytest.approx(3_000, abs=5)
+    assert 0 < report.data_quality.skew_bound_ms < 5
+    assert any("beta" in note for note in report.data_quality.notes)
+
+
+def test_without_spans_the_runners_record_is_judged() -> None:
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    declared = (
+        TraceBuilder().declare(Status.FAILED, ms=13, message="environment variable ROUTER_URL is not set").build()
+    )
+    report = judged(declared, baseline)
+    assert found(report) == ("CONFIGURATION_ERROR", ("alpha", "go"))
+    assert "13 ms" in report.root_cause.evidence  # type: ignore[union-attr]
+
+
+def test_a_failure_only_the_runner_knows_wins_over_completed_spans() -> None:
+    trace = three_services().declare(Status.FAILED, ms=200).build()
+    report = judged(trace)
+    assert report.status == Status.FAILED
+    assert report.verdict == "inconclusive"
+
+
+def test_a_linked_consumer_counts_as_caused_by_its_producer() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "publish", ms=900)
+    send = root.child("send", at=1, ms=800, kind="producer").fail("Err", "consumer failed")
+    root.fail("Err", "consumer failed")
+    trace.add("beta", "consume", 5, 600, "consumer", None).link(send).fail("Oops", "it broke")
+    assert found(judged(trace.build())) == ("SERVICE_ERROR", ("beta", "consume"))
+
+
+def test_an_error_after_the_deadline_is_a_symptom() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=10_010).time_out()
+    beta = root.call("beta", "serve", at=5, ms=14_000)
+    beta.fail("BrokenPipeError", "client went away")
+    assert beta.caller is not None
+    beta.caller.lasting(10_000).time_out()
+    assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("beta", "serve"))
+
+
+def test_a_deeper_shorter_deadline_is_the_cause() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=2_100).time_out(message="504")
+    beta = root.call("beta", "serve", at=5, ms=2_020).time_out(message="gamma did not answer")
+    beta.caller.time_out(message="504 from beta")  # type: ignore[union-attr]
+    gamma = beta.call("gamma", "infer", at=5, ms=9_000)
+    gamma.caller.lasting(2_000).time_out()  # type: ignore[union-attr]
+    assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("gamma", "infer"))
+
+
+def test_of_parallel_failures_the_first_explains_the_rest() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=120).fail("ExceptionGroup", "unhandled errors in a TaskGroup")
+    root.client("SELECT", at=1, ms=2)
+    root.child("slow leg", at=5, ms=110).fail("CancelledError", "")
+    root.child("bad leg", at=5, ms=50).fail("ZeroDivisionError", "division by zero")
+    assert found(judged(trace.build())) == ("SERVICE_ERROR", ("alpha", "bad leg"))
+
+
+def test_an_execution_that_runs_is_not_judged() -> None:
+    trace = TraceBuilder()
+    trace.root("alpha", "go", ms=5).never_finish()
+    report = judged(trace.build())
+    assert (report.status, report.verdict) == (Status.RUNNING, "inconclusive")
+
+
+def test_a_declared_constant_is_said_to_be_one() -> None:
+    report = judged(three_services().build())
+    assert report.data_quality.thresholds == "constants"
+    assert any("5 s" in note and "120 s" in note for note in report.data_quality.notes)
