@@ -142,7 +142,7 @@ def questions(total: int) -> dict[str, Callable[[int], dict[str, Any]]]:
 async def measure(store: Store, total: int) -> dict[str, list[float]]:
     queries = Queries(store, Settings())
     timings: dict[str, list[float]] = {}
-    async with Client(build_server(lambda: queries)) as client:
+    async with Client(build_server(queries)) as client:
         for tool, arguments in questions(total).items():
             await client.call_tool(tool, arguments(0))
             timings[tool] = []

@@ -57,7 +57,14 @@ from otel_diag.model import (
 )
 from otel_diag.reader import Reader, Row, Unit, collect_stats, peer_of
 from otel_diag.store.base import Store
-from otel_diag.store.schema import diagnoses, metadata, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.schema import (
+    diagnoses,
+    execution_rollups,
+    metadata,
+    operation_rollups,
+    trace_spans,
+    trace_summaries,
+)
 from otel_diag.summaries import fold_declared, summary_row
 
 DEFAULT_WINDOW = timedelta(hours=24)
@@ -351,7 +358,7 @@ class Queries:
         narrowing = Narrowing(services=_one(service))
         keys = (rollups.service, rollups.operation)
         rows = self._reader.rows(
-            statements.rollups(self._reader, narrowing, "duration", since, self._now() + CLOCK_SLACK, keys)
+            statements.rollups(self._reader, operation_rollups, narrowing, since, self._now() + CLOCK_SLACK, keys)
         )
         failed: Counter[tuple[str, str]] = Counter()
         for row in rows:
@@ -546,11 +553,11 @@ class Queries:
         rows = self._store.select(
             source(self._reader, narrowing, since, until, columns.status, columns.duration_ms).limit(EXACT_ROWS + 1)
         )
-        if rows.num_rows <= EXACT_ROWS or not statements.can_use_rollups(narrowing, ()):
+        sketches = execution_rollups if measured == "executions" else operation_rollups
+        if rows.num_rows <= EXACT_ROWS or not statements.can_use_rollups(sketches, narrowing, ()):
             return performance.window(since, until, rows["status"].to_pylist(), rows["duration_ms"].to_pylist())
-        measure = "execution" if measured == "executions" else "duration"
         merged = self._reader.rows(
-            statements.rollups(self._reader, narrowing, measure, _hour(since), _hour_after(until), ())
+            statements.rollups(self._reader, sketches, narrowing, _hour(since), _hour_after(until), ())
         )
         return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
 

@@ -7,18 +7,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func
+from sqlalchemy import Column, ColumnElement, Select, Table, case, func
 
 from otel_diag import statements
 from otel_diag.analyse import jobs, next_steps
 from otel_diag.analyse.baseline import OperationStats
 from otel_diag.ask.describe import describe, understood
 from otel_diag.ask.grammar import understand
-from otel_diag.ask.intent import ALL_TIME, Dimension, Intent, IntentName, Known, Metric, NotUnderstood, Window
+from otel_diag.ask.intent import ALL_TIME, Dimension, Filters, Intent, IntentName, Known, Metric, NotUnderstood, Window
 from otel_diag.briefs import brief_of_row
 from otel_diag.model import Answer, QueryAnswer, Status
 from otel_diag.reader import Reader, Row, collect_stats, peer_of
-from otel_diag.store.schema import diagnoses, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.schema import (
+    diagnoses,
+    execution_rollups,
+    operation_baselines,
+    operation_rollups,
+    trace_spans,
+    trace_summaries,
+)
 from otel_diag.store.text import as_text
 
 DEFAULT_LIMIT = 20
@@ -76,11 +83,10 @@ def answer(
 
 def known_names(reader: Reader) -> Known:
     """Every name a question may mention, as far as traces were summarised."""
-    rollups = operation_rollups.c
 
-    def names(column: ColumnElement[str]) -> frozenset[str]:
-        statement = reader.select(operation_rollups, column.label("name")).where(rollups.measure == "duration")
-        return frozenset(row["name"] for row in reader.rows(statement.where(column != "").distinct()))
+    def names(column: Column[str]) -> frozenset[str]:
+        statement = reader.select(column.table, column.label("name")).where(column != "")
+        return frozenset(row["name"] for row in reader.rows(statement.distinct()))
 
     summaries = trace_summaries.c
     newest_jobs = (
@@ -91,10 +97,10 @@ def known_names(reader: Reader) -> Known:
         .limit(KNOWN_JOBS)
     )
     return Known(
-        services=names(rollups.service),
-        operations=names(rollups.operation),
-        models=names(rollups.model_id),
-        regions=names(rollups.region),
+        services=names(operation_baselines.c.service),
+        operations=names(operation_baselines.c.operation),
+        models=names(execution_rollups.c.model_id),
+        regions=names(execution_rollups.c.region),
         jobs=frozenset(row["job_id"] for row in reader.rows(newest_jobs)),
     )
 
@@ -230,27 +236,24 @@ def _figures(reader: Reader, intent: Intent, groups: Sequence[Dimension], since:
     source = statements.executions if of_executions else statements.spans
     columns = _EXECUTION_DIMENSIONS if of_executions else _SPAN_DIMENSIONS
     keys = [columns[dimension].label(dimension.value) for dimension in groups]
-    sketched = statements.can_use_rollups(filters, groups)
-    if of_executions:
-        sketched = sketched and not (filters.services or filters.operations)
+    sketches = execution_rollups if of_executions else operation_rollups
+    sketched = statements.can_use_rollups(sketches, filters, groups)
     exact = source(reader, filters, since, until, *keys, *_exact_columns(of_executions))
     exact = exact.group_by(*(columns[dimension] for dimension in groups))
-    if not sketched or _is_small(reader, intent, since, until):
+    hour = since.replace(minute=0, second=0, microsecond=0)
+    if not sketched or _is_small(reader, sketches, filters, hour, until):
         names = [dimension.value for dimension in groups]
         stats = {tuple(row[name] for name in names): row for row in reader.rows(exact) if row["sample_count"]}
         return _Figures(stats, since, as_text(exact))
-    hour = since.replace(minute=0, second=0, microsecond=0)
-    rollup_keys = [_ROLLUP_DIMENSIONS[dimension].label(dimension.value) for dimension in groups]
-    measure = "execution" if of_executions else "duration"
-    merged = statements.rollups(reader, filters, measure, hour, until, rollup_keys)
+    known_as = _EXECUTION_SKETCH if of_executions else _OPERATION_SKETCH
+    sketch_keys = [sketches.c[known_as[dimension]].label(dimension.value) for dimension in groups]
+    merged = statements.rollups(reader, sketches, filters, hour, until, sketch_keys)
     return _Figures(_from_sketches(reader.rows(merged), [d.value for d in groups]), hour, as_text(merged))
 
 
-def _is_small(reader: Reader, intent: Intent, since: datetime, until: datetime) -> bool:
-    """Judged by the sketches, which count every summarised span: cheap, and what is not summarised yet is little."""
-    measure = "execution" if intent.target == "executions" else "duration"
-    hour = since.replace(minute=0, second=0, microsecond=0)
-    merged = statements.rollups(reader, intent.filters, measure, hour, until, ())
+def _is_small(reader: Reader, sketches: Table, filters: Filters, hour: datetime, until: datetime) -> bool:
+    """Judged by the sketches, which count everything summarised: cheap, and what is not summarised yet is little."""
+    merged = statements.rollups(reader, sketches, filters, hour, until, ())
     return sum(int(row["sample_count"]) for row in reader.rows(merged)) <= EXACT_ROWS
 
 
@@ -330,13 +333,14 @@ _EXECUTION_DIMENSIONS: Mapping[Dimension, ColumnElement[Any]] = {
     Dimension.HOUR: func.date_trunc("hour", trace_summaries.c.started_at),
     Dimension.DAY: func.date_trunc("day", trace_summaries.c.started_at),
 }
-_ROLLUP_DIMENSIONS: Mapping[Dimension, ColumnElement[Any]] = {
-    Dimension.SERVICE: operation_rollups.c.service,
-    Dimension.OPERATION: operation_rollups.c.operation,
-    Dimension.MODEL: operation_rollups.c.model_id,
-    Dimension.REGION: operation_rollups.c.region,
-    Dimension.STATUS: operation_rollups.c.status,
+_OPERATION_SKETCH: Mapping[Dimension, str] = {
+    Dimension.SERVICE: "service",
+    Dimension.OPERATION: "operation",
+    Dimension.MODEL: "model_id",
+    Dimension.REGION: "region",
+    Dimension.STATUS: "status",
 }
+_EXECUTION_SKETCH = {**_OPERATION_SKETCH, Dimension.SERVICE: "root_service", Dimension.OPERATION: "root_operation"}
 
 
 def _job_pattern(reader: Reader, intent: Intent) -> Outcome:

@@ -6,10 +6,10 @@ Between the store (Arrow rows) and the analysis (model types); used by the worke
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, Select, Table, and_, func, or_, select
 
@@ -20,9 +20,11 @@ from otel_diag.decode.rows import table_to_spans
 from otel_diag.errors import NotFound
 from otel_diag.model import Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
-from otel_diag.store.schema import executions, operation_rollups, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.schema import executions, operation_baselines, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.text import as_text
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 PEER_LIMIT = 100
 """Peers read for one diagnosis: enough for shares and medians, few enough to parse in milliseconds."""
@@ -32,7 +34,7 @@ MIN_PEERS = 20
 
 BASELINE_BEFORE = timedelta(days=7)
 BASELINE_AFTER = timedelta(days=1)
-"""Executions this long around the one in question are comparable; older ones ran on other code."""
+"""Executions this long around the day of the one in question are comparable; older ones ran on other code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,15 @@ def unit_id(trace: Trace) -> str:
 
 
 class Reader:
-    """Reads for one tenant. Thread-safe, as the store is."""
+    """Reads for one tenant. Thread-safe, as the store is, unless it remembers.
 
-    def __init__(self, store: Store, tenant: str) -> None:
+    With ``remember`` it reads each baseline once: for a burst of diagnoses of the same kind, then to be thrown away.
+    """
+
+    def __init__(self, store: Store, tenant: str, *, remember: bool = False) -> None:
         self.store = store
         self.tenant = tenant
+        self._memory: dict[str, Any] | None = {} if remember else None
 
     def select(self, table: Table, *columns: Any) -> Select[Any]:
         """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them."""
@@ -241,14 +247,13 @@ class Reader:
 
         The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
         """
-        moment = _moment(unit.trace)
         operations = {(span.service, span.operation) for span in unit.trace.spans}
-        model_id = _first(span.model_id for span in unit.trace.spans)
-        stats = self._operation_stats(operations, moment, model_id)
+        model_id = _model_of(unit.trace)
+        stats = self._operation_stats(operations, _day(unit.trace), model_id)
         if model_id is not None:
             thin = {key[:2] for key in _keys(operations) if stats.get(key, _NO_STATS).count < MIN_PEERS}
-            stats |= self._operation_stats(thin, moment, None)
-        own = self._own_stats(unit, operations)
+            stats |= self._operation_stats(thin, _day(unit.trace), None)
+        own = self._own_stats(unit)
         others = {key: found.minus(own[key]) if key in own else found for key, found in stats.items()}
         return Baseline(
             operations={key[:2]: found for key, found in others.items() if key[2] == "duration"},
@@ -257,37 +262,34 @@ class Reader:
         )
 
     def _operation_stats(
-        self, operations: Collection[tuple[str, str]], moment: datetime, model_id: str | None
-    ) -> dict[tuple[str, str, str], OperationStats]:
+        self, operations: Collection[tuple[str, str]], day: datetime, model_id: str | None
+    ) -> dict[tuple[Any, ...], OperationStats]:
         if not operations:
             return {}
-        rollups = operation_rollups.c
+        baselines = operation_baselines.c
         statement = (
             self.select(
-                operation_rollups,
-                rollups.service,
-                rollups.operation,
-                rollups.measure,
-                rollups.latency_bucket,
-                func.sum(rollups.sample_count).label("sample_count"),
-                func.sum(rollups.sum_ms).label("sum_ms"),
+                operation_baselines,
+                baselines.service,
+                baselines.operation,
+                baselines.measure,
+                baselines.latency_bucket,
+                func.sum(baselines.sample_count).label("sample_count"),
+                func.sum(baselines.sum_ms).label("sum_ms"),
             )
             .where(
-                rollups.bucket_start.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER),
-                rollups.service.in_(sorted({service for service, _ in operations})),
-                rollups.operation.in_(sorted({operation for _, operation in operations})),
-                rollups.measure.in_(["duration", "self"]),
-                rollups.status == Status.COMPLETED.value,
+                baselines.bucket_start.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
+                baselines.service.in_(sorted({service for service, _ in operations})),
+                baselines.operation.in_(sorted({operation for _, operation in operations})),
+                baselines.status == Status.COMPLETED.value,
             )
-            .group_by(rollups.service, rollups.operation, rollups.measure, rollups.latency_bucket)
+            .group_by(baselines.service, baselines.operation, baselines.measure, baselines.latency_bucket)
         )
         if model_id is not None:
-            statement = statement.where(rollups.model_id == model_id)
-        return collect_stats(self.rows(statement), ("service", "operation", "measure"))
+            statement = statement.where(baselines.model_id == model_id)
+        return self._remembered(statement, lambda rows: collect_stats(rows, ("service", "operation", "measure")))
 
-    def _own_stats(
-        self, unit: Unit, operations: Collection[tuple[str, str]]
-    ) -> dict[tuple[str, str, str], OperationStats]:
+    def _own_stats(self, unit: Unit) -> dict[tuple[Any, ...], OperationStats]:
         if unit.summary is None:
             return {}
         folded_until = unit.summary["folded_until"]
@@ -306,7 +308,7 @@ class Reader:
         """Other units like this one: same root operation or same job; same model first, newest first."""
         summaries = trace_summaries.c
         trace = unit.trace
-        moment = _moment(trace)
+        day = _day(trace)
         alike = [and_(summaries.root_service == root[0], summaries.root_operation == root[1])]
         job_id = _first([*(span.job_id for span in trace.spans), trace.declared.job_id if trace.declared else None])
         if job_id is not None:
@@ -317,30 +319,42 @@ class Reader:
             self.select(trace_summaries, *_peer_columns())
             .where(
                 or_(*alike),
-                summaries.unit_id != unit.unit_id,
                 summaries.span_count > 0,
-                summaries.started_at.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER),
+                summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
             )
             .order_by(summaries.started_at.desc())
-            .limit(limit)
+            .limit(limit + 1)  # itself may be among them
         )
-        if trace.execution_id is not None:
-            statement = statement.where(
-                or_(summaries.execution_id.is_(None), summaries.execution_id != trace.execution_id)
-            )
         if status is not None:
             statement = statement.where(summaries.status == status.value)
-        model_id = _first(
-            [*(span.model_id for span in trace.spans), trace.declared.model_id if trace.declared else None]
+        found: tuple[Peer, ...] = ()
+        model_id = _model_of(trace)
+        if model_id is not None:
+            found = self._others(unit, statement.where(summaries.model_id == model_id))
+        if len(found) < MIN_PEERS:
+            known = set(found)
+            found += tuple(peer for peer in self._others(unit, statement) if peer not in known)
+        return found[:limit]
+
+    def _others(self, unit: Unit, statement: Select[Any]) -> tuple[Peer, ...]:
+        """Peers other than the unit itself and other attempts of its execution."""
+        trace = unit.trace
+        return tuple(
+            peer
+            for peer in self._remembered(statement, lambda rows: tuple(peer_of(row) for row in rows))
+            if peer.trace_id != trace.trace_id
+            and (trace.execution_id is None or peer.execution_id != trace.execution_id)
         )
-        if model_id is None:
-            return tuple(peer_of(row) for row in self.rows(statement))
-        same_model = self.rows(statement.where(summaries.model_id == model_id))
-        if len(same_model) >= MIN_PEERS:
-            return tuple(peer_of(row) for row in same_model)
-        seen = {row["unit_id"] for row in same_model}
-        others = [row for row in self.rows(statement) if row["unit_id"] not in seen]
-        return tuple(peer_of(row) for row in [*same_model, *others][:limit])
+
+    def _remembered(self, statement: Select[Any], make: Callable[[list[Row]], T]) -> T:
+        """What ``make`` makes of the rows; read once for a reader that remembers."""
+        if self._memory is None:
+            return make(self.rows(statement))
+        key = as_text(statement)
+        if key not in self._memory:
+            self._memory[key] = make(self.rows(statement))
+        found: T = self._memory[key]
+        return found
 
 
 _NO_STATS = OperationStats({}, 0.0)
@@ -379,11 +393,17 @@ def _newest(spans: Iterable[Span]) -> datetime | None:
     return max((span.ingested_at for span in spans if span.ingested_at is not None), default=None)
 
 
-def _moment(trace: Trace) -> datetime:
-    """When it ran: the first start, else what its runner said."""
+def _day(trace: Trace) -> datetime:
+    """The day it ran, by its first start, else by what its runner said. The same for all of a day: see _remembered."""
     if trace.spans:
-        return min(trace.spans, key=lambda span: span.start_unix_nano).started_at
-    return trace.declared.started_at if trace.declared else datetime.now(UTC)
+        moment = min(trace.spans, key=lambda span: span.start_unix_nano).started_at
+    else:
+        moment = trace.declared.started_at if trace.declared else datetime.now(UTC)
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _model_of(trace: Trace) -> str | None:
+    return _first([*(span.model_id for span in trace.spans), trace.declared.model_id if trace.declared else None])
 
 
 def _first(values: Iterable[str | None]) -> str | None:

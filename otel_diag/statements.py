@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
 
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader
-from otel_diag.store.schema import diagnoses, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.schema import diagnoses, execution_rollups, operation_rollups, trace_spans, trace_summaries
 
 
 def executions(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
@@ -73,10 +73,8 @@ def spans(reader: Reader, filters: Filters, since: datetime, until: datetime, *c
         *_any_of(table.job_id, filters.jobs),
         *_any_of(table.status, filters.statuses),
         *_between(table.duration_ms, filters),
+        *_of_operations(table, filters),
     ]
-    if filters.operations:
-        qualified = table.service + "." + table.operation
-        conditions.append(or_(table.operation.in_(filters.operations), qualified.in_(filters.operations)))
     if filters.text:
         conditions.append(table.error_message.icontains(filters.text, autoescape=True))
     chosen = columns or tuple(trace_spans.c)
@@ -84,33 +82,45 @@ def spans(reader: Reader, filters: Filters, since: datetime, until: datetime, *c
 
 
 def rollups(
-    reader: Reader, filters: Filters, measure: str, since: datetime, until: datetime, keys: Sequence[Any]
+    reader: Reader, table: Table, filters: Filters, since: datetime, until: datetime, keys: Sequence[Any]
 ) -> Select[Any]:
-    """Latency sketches of a window, merged for each combination of ``keys``; ``since`` must be a whole hour."""
-    table = operation_rollups.c
+    """Latency sketches of a window, merged for each combination of ``keys`` and status.
+
+    ``table``: ``operation_rollups`` or ``execution_rollups``; ``since`` must be a whole hour. Filters by service and
+    operation apply to operations only: see :func:`can_use_rollups`.
+    """
+    columns = table.c
     conditions = [
-        *_any_of(table.service, filters.services),
-        *_any_of(table.model_id, filters.models),
-        *_any_of(table.region, filters.regions),
-        *_any_of(table.status, filters.statuses),
+        *_any_of(columns.model_id, filters.models),
+        *_any_of(columns.region, filters.regions),
+        *_any_of(columns.status, filters.statuses),
     ]
-    if filters.operations:
-        qualified = table.service + "." + table.operation
-        conditions.append(or_(table.operation.in_(filters.operations), qualified.in_(filters.operations)))
-    counted = (func.sum(table.sample_count).label("sample_count"), func.sum(table.sum_ms).label("sum_ms"))
+    if table is operation_rollups:
+        conditions += [*_any_of(columns.service, filters.services), *_of_operations(columns, filters)]
+    counted = (func.sum(columns.sample_count).label("sample_count"), func.sum(columns.sum_ms).label("sum_ms"))
     return (
-        reader.select(operation_rollups, *keys, table.status, table.latency_bucket, *counted)
-        .where(table.measure == measure, table.bucket_start >= since, table.bucket_start < until, *conditions)
-        .group_by(*keys, table.status, table.latency_bucket)
+        reader.select(table, *keys, columns.status, columns.latency_bucket, *counted)
+        .where(columns.bucket_start >= since, columns.bucket_start < until, *conditions)
+        .group_by(*keys, columns.status, columns.latency_bucket)
     )
 
 
-def can_use_rollups(filters: Filters, dimensions: Sequence[Dimension]) -> bool:
+def can_use_rollups(table: Table, filters: Filters, dimensions: Sequence[Dimension]) -> bool:
     """Whether the sketches know everything that is filtered and grouped by."""
     unknown = {Dimension.JOB, Dimension.ROOT_CAUSE, Dimension.ERROR, Dimension.HOUR, Dimension.DAY}
-    narrowed = filters.jobs or filters.root_causes or filters.text
+    narrowed = bool(filters.jobs or filters.root_causes or filters.text)
     bounded = filters.min_duration_ms is not None or filters.max_duration_ms is not None
-    return not narrowed and not bounded and not unknown.intersection(dimensions)
+    # An execution's sketch is kept under its root; which other services it touched is not in it.
+    touched = table is execution_rollups and bool(filters.services or filters.operations)
+    return not (narrowed or bounded or touched or unknown.intersection(dimensions))
+
+
+def _of_operations(columns: Any, filters: Filters) -> list[ColumnElement[bool]]:
+    """An operation is named alone or as ``service.operation``."""
+    if not filters.operations:
+        return []
+    qualified = columns.service + "." + columns.operation
+    return [or_(columns.operation.in_(filters.operations), qualified.in_(filters.operations))]
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> list[ColumnElement[bool]]:

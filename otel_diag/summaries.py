@@ -7,13 +7,12 @@ a span adds to them once, the first time it is folded; an execution's own durati
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, or_
+from sqlalchemy import Table, delete, func, or_
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
 from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
@@ -21,7 +20,14 @@ from otel_diag.analyse.tree import split_executions
 from otel_diag.model import Declared, Span, Status, Trace
 from otel_diag.reader import BASELINE_BEFORE, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
 from otel_diag.store.base import Accumulate, Change, Delete, Upsert
-from otel_diag.store.schema import executions, operation_rollups, trace_arrivals, trace_summaries
+from otel_diag.store.schema import (
+    execution_rollups,
+    executions,
+    operation_baselines,
+    operation_rollups,
+    trace_arrivals,
+    trace_summaries,
+)
 
 SUSPECT_MS = 5_000.0
 """Without a baseline, a completed execution longer than this is worth a diagnosis (the gap constant of spec/2)."""
@@ -29,7 +35,9 @@ SUSPECT_MS = 5_000.0
 SUSPECT_FACTOR = 1.5
 """With one, a completed execution longer than this many times the median of its kind is."""
 
-_ROLLUP_KEYS = ("bucket_start", "service", "operation", "model_id", "region", "status", "measure", "latency_bucket")
+_SKETCH_TABLES = (operation_rollups, execution_rollups, operation_baselines)
+_SketchKey = tuple[Any, ...]
+"""The primary key of a sketch row without its tenant."""
 
 
 def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
@@ -138,22 +146,17 @@ def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], no
         known = folded_until.get(row["trace_id"])
         folded_until[row["trace_id"]] = row["folded_until"] if known is None else max(known, row["folded_until"])
 
-    counts: Counter[RollupKey] = Counter()
-    sums: defaultdict[RollupKey, float] = defaultdict(float)
+    sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
     for unit in units:
         rows.append(summary_row(reader.tenant, unit, now))
-        for key, (count, total) in rollup_rows(unit, _newer_than(folded_until.get(unit.trace_id))).items():
-            counts[key] += count
-            sums[key] += total
+        sketches.add_spans(rollup_rows(unit, _newer_than(folded_until.get(unit.trace_id))))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
     rows = _mark_latest([*_mark_suspects(reader, rows), *kept])
     for sign, contributors in ((1, rows), (-1, old.values())):
         for row in contributors:
-            if (of_execution := _execution_key(row)) is not None:
-                counts[of_execution] += sign
-                sums[of_execution] += sign * row["duration_ms"]
+            sketches.add_execution(row, sign)
 
     changed = [row for row in rows if row != old.get(row["unit_id"])]
     stale = sorted(old.keys() - {row["unit_id"] for row in rows})
@@ -161,19 +164,49 @@ def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], no
     if stale:
         mine = trace_summaries.c.tenant == reader.tenant
         changes.append(Delete(delete(trace_summaries).where(mine, trace_summaries.c.unit_id.in_(stale))))
-    accumulated = [
-        {
-            "tenant": reader.tenant,
-            **dict(zip(_ROLLUP_KEYS, key, strict=True)),
-            "sample_count": count,
-            "sum_ms": sums[key],
-        }
-        for key, count in counts.items()
-        if count != 0
-    ]
-    if accumulated:
-        changes.append(Accumulate(operation_rollups, accumulated))
-    return changes
+    return [*changes, *sketches.changes()]
+
+
+class _Sketches:
+    """What a fold adds to the three tables of latency sketches, gathered by key."""
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+        self._sums: dict[str, dict[_SketchKey, tuple[int, float]]] = {table.name: {} for table in _SKETCH_TABLES}
+
+    def add_spans(self, contributed: Mapping[RollupKey, tuple[int, float]]) -> None:
+        for (hour, service, operation, model, region, status, measure, bucket), (count, total) in contributed.items():
+            day = (hour.replace(hour=0), service, operation, model, status, measure, bucket)
+            self._add(operation_baselines, day, count, total)
+            if measure == "duration":
+                self._add(operation_rollups, (hour, service, operation, model, region, status, bucket), count, total)
+
+    def add_execution(self, row: Row, sign: int) -> None:
+        """Count the execution of a summary row, or with -1 take it back. Only the newest attempt counts."""
+        if row["started_at"] is None or row["duration_ms"] is None or not row["latest"]:
+            return
+        hour = row["started_at"].replace(minute=0, second=0, microsecond=0)
+        names = (row["root_service"], row["root_operation"], row["model_id"] or "", row["region"] or "", row["status"])
+        key = (hour, *names, latency_bucket(row["duration_ms"]))
+        self._add(execution_rollups, key, sign, sign * row["duration_ms"])
+
+    def changes(self) -> list[Change]:
+        return [change for table in _SKETCH_TABLES if (change := self._change(table)).rows]
+
+    def _add(self, table: Table, key: _SketchKey, count: int, total: float) -> None:
+        known = self._sums[table.name].get(key, (0, 0.0))
+        self._sums[table.name][key] = (known[0] + count, known[1] + total)
+
+    def _change(self, table: Table) -> Accumulate:
+        names = [column.name for column in table.primary_key][1:]
+        return Accumulate(
+            table,
+            [
+                {"tenant": self._tenant, **dict(zip(names, key, strict=True)), "sample_count": n, "sum_ms": total}
+                for key, (n, total) in self._sums[table.name].items()
+                if n != 0
+            ],
+        )
 
 
 def _same_executions(reader: Reader, units: Iterable[Trace]) -> list[Row]:
@@ -256,27 +289,26 @@ def _mark_suspects(reader: Reader, rows: list[Row]) -> list[Row]:
     completed = [row for row in timed if row["status"] == Status.COMPLETED.value]
     if not completed:
         return rows
-    rollups = operation_rollups.c
+    sketches = execution_rollups.c
     kinds = collect_stats(
         reader.rows(
             reader.select(
-                operation_rollups,
-                rollups.service,
-                rollups.operation,
-                rollups.latency_bucket,
-                func.sum(rollups.sample_count).label("sample_count"),
-                func.sum(rollups.sum_ms).label("sum_ms"),
+                execution_rollups,
+                sketches.root_service,
+                sketches.root_operation,
+                sketches.latency_bucket,
+                func.sum(sketches.sample_count).label("sample_count"),
+                func.sum(sketches.sum_ms).label("sum_ms"),
             )
             .where(
-                rollups.measure == "execution",
-                rollups.status == Status.COMPLETED.value,
-                rollups.service.in_(sorted({row["root_service"] for row in completed})),
-                rollups.operation.in_(sorted({row["root_operation"] for row in completed})),
-                rollups.bucket_start >= min(row["started_at"] for row in completed) - BASELINE_BEFORE,
+                sketches.status == Status.COMPLETED.value,
+                sketches.root_service.in_(sorted({row["root_service"] for row in completed})),
+                sketches.root_operation.in_(sorted({row["root_operation"] for row in completed})),
+                sketches.bucket_start >= min(row["started_at"] for row in completed) - BASELINE_BEFORE,
             )
-            .group_by(rollups.service, rollups.operation, rollups.latency_bucket)
+            .group_by(sketches.root_service, sketches.root_operation, sketches.latency_bucket)
         ),
-        ("service", "operation"),
+        ("root_service", "root_operation"),
     )
     return [
         row | {"suspect": row["suspect"] or _is_slow(row, kinds.get((row["root_service"], row["root_operation"])))}
@@ -290,22 +322,6 @@ def _is_slow(row: Mapping[str, Any], kind: OperationStats | None) -> bool:
     if kind is None or kind.count < MIN_PEERS:
         return bool(row["duration_ms"] > SUSPECT_MS)
     return bool(row["duration_ms"] > SUSPECT_FACTOR * kind.percentile(0.5))
-
-
-def _execution_key(row: Mapping[str, Any]) -> RollupKey | None:
-    """Where an execution's own duration is counted: measure ``execution`` of its root operation."""
-    if row["started_at"] is None or row["duration_ms"] is None or not row["latest"]:
-        return None
-    return (
-        row["started_at"].replace(minute=0, second=0, microsecond=0),
-        row["root_service"],
-        row["root_operation"],
-        row["model_id"] or "",
-        row["region"] or "",
-        row["status"],
-        "execution",
-        latency_bucket(row["duration_ms"]),
-    )
 
 
 def _json(value: Any) -> str:

@@ -126,8 +126,9 @@ class Worker:
             .limit(DIAGNOSES_PER_STEP)
         )
         due = self._store.select(statement).to_pylist()
+        readers = {row["tenant"]: Reader(self._store, row["tenant"], remember=True) for row in due}
         for row in due:
-            self._diagnose(Reader(self._store, row["tenant"]), row, now, settle)
+            self._diagnose(readers[row["tenant"]], row, now, settle)
         return bool(due)
 
     def _diagnose(self, reader: Reader, row: Row, now: datetime, settle: timedelta) -> None:

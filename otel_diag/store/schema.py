@@ -160,17 +160,48 @@ operation_rollups = Table(
     Column("model_id", Text, primary_key=True),
     Column("region", Text, primary_key=True),
     Column("status", Text, primary_key=True),
+    Column("latency_bucket", Integer, primary_key=True),
+    Column("sample_count", BigInteger, nullable=False),
+    Column("sum_ms", Double, nullable=False),
+)
+"""Mergeable latency sketch of each operation and hour: how many spans fell into each exponential bucket, their sum.
+
+``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms, so any percentile is within 2.2 %; it is -1000 for
+zero. ``model_id`` and ``region`` are '' when unknown, and inherited from the execution where the span itself does not
+carry them. Rows are added up by key: see ``base.Accumulate``."""
+
+execution_rollups = Table(
+    "execution_rollups",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("bucket_start", _Time, primary_key=True),
+    Column("root_service", Text, primary_key=True),
+    Column("root_operation", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("status", Text, primary_key=True),
+    Column("latency_bucket", Integer, primary_key=True),
+    Column("sample_count", BigInteger, nullable=False),
+    Column("sum_ms", Double, nullable=False),
+)
+"""The same of whole executions, by the newest attempt of each."""
+
+operation_baselines = Table(
+    "operation_baselines",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("bucket_start", _Time, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("status", Text, primary_key=True),
     Column("measure", Text, primary_key=True),
     Column("latency_bucket", Integer, primary_key=True),
     Column("sample_count", BigInteger, nullable=False),
     Column("sum_ms", Double, nullable=False),
 )
-"""Mergeable latency sketch per hour: how many spans fell into each exponential bucket, and their sum.
-
-``measure``: ``duration`` or ``self`` (self time) of an operation, or ``execution``: wall time of the executions whose
-root it is. ``latency_bucket`` b holds values in (2^((b-1)/16), 2^(b/16)] ms,
-so any percentile is within 2.2 %; it is -1000 for zero. ``model_id`` and ``region`` are '' when unknown, and inherited
-from the execution where the span itself does not carry them. Rows are added up by key: see ``base.Accumulate``."""
+"""The same of each operation and day, without region, for ``measure`` ``duration`` and ``self`` (self time): what a
+diagnosis compares with. Few rows, so that reading a week of them costs little."""
 
 diagnoses = Table(
     "diagnoses",

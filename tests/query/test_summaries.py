@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from otel_diag.config import Settings
 from otel_diag.errors import Conflict, NotFound
@@ -19,12 +19,13 @@ from otel_diag.model import Declared, Status
 from otel_diag.query import Key, Queries
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import operation_rollups, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
 from otel_diag.worker import Worker
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
 
 Work = Callable[[], None]
+SKETCHES = (operation_rollups, execution_rollups)
 WHEN_FOLDED = {"folded_at", "folded_until"}
 
 
@@ -33,26 +34,28 @@ def summaries(store: Store) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in WHEN_FOLDED} for row in rows]
 
 
-def rollups(store: Store, measure: str = "duration") -> Counter[tuple[str, str, str]]:
-    """Samples counted per service, operation and status."""
-    table = operation_rollups.c
-    rows = store.select(
-        select(table.service, table.operation, table.status, func.sum(table.sample_count).label("n"))
-        .where(table.measure == measure)
-        .group_by(table.service, table.operation, table.status)
-    ).to_pylist()
-    return Counter({(row["service"], row["operation"], row["status"]): row["n"] for row in rows if row["n"]})
+def counted(store: Store, table: Table = operation_rollups) -> Counter[tuple[str, ...]]:
+    """Samples per name and status: of operations, or of the root operations of executions."""
+    names = [table.c[name] for name in ("service", "operation", "root_service", "root_operation") if name in table.c]
+    keys = [*names, table.c.status]
+    total = func.sum(table.c.sample_count).label("n")
+    rows = store.select(select(*keys, total).group_by(*keys)).to_pylist()
+    return Counter({tuple(list(row.values())[:-1]): row["n"] for row in rows if row["n"]})
 
 
 def test_every_span_is_counted_once_and_the_list_of_arrivals_is_empty(store: Store, work: Work) -> None:
     send(store, *healthy(5), Execution(2193, "refused"))
     work()
     assert len(summaries(store)) == 6
-    counted = rollups(store)
-    assert counted["modal", "modal.inference", "completed"] == 5
-    assert counted["router", "POST", "failed"] == 1
+    spans = counted(store)
+    assert spans["modal", "modal.inference", "completed"] == 5
+    assert spans["router", "POST", "failed"] == 1
     stored = store.select(select(func.count().label("n")).select_from(trace_spans)).to_pylist()[0]["n"]
-    assert counted.total() == stored
+    assert spans.total() == stored
+    assert counted(store, execution_rollups) == {
+        ("runner", "runner.execution", "completed"): 5,
+        ("runner", "runner.execution", "failed"): 1,
+    }
     assert store.select(select(trace_arrivals)).num_rows == 0
 
 
@@ -60,7 +63,7 @@ def test_order_and_time_of_arrival_do_not_matter(store: Store, work: Work) -> No
     executions = [*healthy(4), Execution(2193, "refused"), Execution(2194, "died")]
     send(store, *executions)
     work()
-    at_once, counted = summaries(store), [rollups(store, m) for m in ("duration", "execution")]
+    at_once, sketches = summaries(store), [counted(store, table) for table in SKETCHES]
 
     other = open_store("duckdb://")
     parts = [part for execution in executions for part in execution.requests_by_service()]
@@ -71,16 +74,16 @@ def test_order_and_time_of_arrival_do_not_matter(store: Store, work: Work) -> No
         while worker.step():
             pass
     assert [row | {"suspect": None} for row in summaries(other)] == [row | {"suspect": None} for row in at_once]
-    assert [rollups(other, m) for m in ("duration", "execution")] == counted
+    assert [counted(other, table) for table in SKETCHES] == sketches
 
 
 def test_the_same_spans_again_change_nothing(store: Store, work: Work) -> None:
     send(store, *healthy(3))
     work()
-    before = summaries(store), rollups(store)
+    before = summaries(store), counted(store)
     send(store, *healthy(3))
     work()
-    assert (summaries(store), rollups(store)) == before
+    assert (summaries(store), counted(store)) == before
 
 
 def test_only_the_newest_attempt_is_the_outcome(store: Store, work: Work, queries: Queries) -> None:
@@ -92,7 +95,7 @@ def test_only_the_newest_attempt_is_the_outcome(store: Store, work: Work, querie
     work()
     assert queries.recent_failures().total_failures == 0
     assert queries.performance().total_executions == 1
-    assert rollups(store, "execution").total() == 1
+    assert counted(store, execution_rollups).total() == 1
 
 
 def test_an_execution_without_spans_counts_until_its_spans_arrive(store: Store, work: Work, queries: Queries) -> None:
@@ -114,7 +117,7 @@ def test_an_execution_without_spans_counts_until_its_spans_arrive(store: Store, 
     work()
     assert [row["unit_id"] for row in summaries(store)] == [f"{execution.trace_id}/2193"]
     assert queries.recent_failures().total_failures == 1
-    assert rollups(store, "execution").total() == 1
+    assert counted(store, execution_rollups).total() == 1
 
 
 def test_a_record_by_trace_id_names_the_execution_of_a_trace_that_does_not(
@@ -167,7 +170,7 @@ def test_workers_side_by_side_count_everything_once(postgres_url: str, settings:
         thread.start()
     for thread in threads:
         thread.join()
-    assert rollups(stores[0])["modal", "modal.inference", "completed"] == 40
-    assert rollups(stores[0], "execution").total() == 40
+    assert counted(stores[0])["modal", "modal.inference", "completed"] == 40
+    assert counted(stores[0], execution_rollups).total() == 40
     for store in stores:
         store.close()

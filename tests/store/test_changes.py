@@ -38,7 +38,6 @@ def rollup(operation: str, count: int, total: float) -> dict[str, Any]:
         "model_id": "",
         "region": "",
         "status": "completed",
-        "measure": "duration",
         "latency_bucket": 3,
         "sample_count": count,
         "sum_ms": total,

@@ -121,11 +121,38 @@ CREATE TABLE operation_rollups (
     model_id VARCHAR NOT NULL,
     region VARCHAR NOT NULL,
     status VARCHAR NOT NULL,
+    latency_bucket INTEGER NOT NULL,
+    sample_count BIGINT NOT NULL,
+    sum_ms DOUBLE NOT NULL,
+    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, region, status, latency_bucket)
+);
+
+CREATE TABLE execution_rollups (
+    tenant VARCHAR NOT NULL,
+    bucket_start TIMESTAMPTZ NOT NULL,
+    root_service VARCHAR NOT NULL,
+    root_operation VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    region VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    latency_bucket INTEGER NOT NULL,
+    sample_count BIGINT NOT NULL,
+    sum_ms DOUBLE NOT NULL,
+    PRIMARY KEY (tenant, bucket_start, root_service, root_operation, model_id, region, status, latency_bucket)
+);
+
+CREATE TABLE operation_baselines (
+    tenant VARCHAR NOT NULL,
+    bucket_start TIMESTAMPTZ NOT NULL,
+    service VARCHAR NOT NULL,
+    operation VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
     measure VARCHAR NOT NULL,
     latency_bucket INTEGER NOT NULL,
     sample_count BIGINT NOT NULL,
     sum_ms DOUBLE NOT NULL,
-    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, region, status, measure, latency_bucket)
+    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, status, measure, latency_bucket)
 );
 
 CREATE TABLE diagnoses (

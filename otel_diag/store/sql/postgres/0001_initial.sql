@@ -126,6 +126,8 @@ CREATE INDEX trace_summaries_status ON trace_summaries (tenant, status, started_
 CREATE INDEX trace_summaries_root ON trace_summaries (tenant, root_service, root_operation, status, started_at);
 CREATE INDEX trace_summaries_suspect ON trace_summaries (folded_until) WHERE suspect;
 
+-- Rows of the three are added to in place; free room in each page keeps the new version beside the old one, out of
+-- the index.
 CREATE TABLE operation_rollups (
     tenant text COLLATE "C" NOT NULL,
     bucket_start timestamptz NOT NULL,
@@ -134,13 +136,41 @@ CREATE TABLE operation_rollups (
     model_id text NOT NULL,
     region text NOT NULL,
     status text NOT NULL,
+    latency_bucket integer NOT NULL,
+    sample_count bigint NOT NULL,
+    sum_ms double precision NOT NULL,
+    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, region, status, latency_bucket)
+)
+WITH (fillfactor = 70);
+
+CREATE TABLE execution_rollups (
+    tenant text COLLATE "C" NOT NULL,
+    bucket_start timestamptz NOT NULL,
+    root_service text NOT NULL,
+    root_operation text NOT NULL,
+    model_id text NOT NULL,
+    region text NOT NULL,
+    status text NOT NULL,
+    latency_bucket integer NOT NULL,
+    sample_count bigint NOT NULL,
+    sum_ms double precision NOT NULL,
+    PRIMARY KEY (tenant, bucket_start, root_service, root_operation, model_id, region, status, latency_bucket)
+)
+WITH (fillfactor = 70);
+
+CREATE TABLE operation_baselines (
+    tenant text COLLATE "C" NOT NULL,
+    bucket_start timestamptz NOT NULL,
+    service text NOT NULL,
+    operation text NOT NULL,
+    model_id text NOT NULL,
+    status text NOT NULL,
     measure text NOT NULL,
     latency_bucket integer NOT NULL,
     sample_count bigint NOT NULL,
     sum_ms double precision NOT NULL,
-    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, region, status, measure, latency_bucket)
+    PRIMARY KEY (tenant, bucket_start, service, operation, model_id, status, measure, latency_bucket)
 )
--- Rows are added to in place; free room in each page keeps the new version beside the old one, out of the index.
 WITH (fillfactor = 70);
 
 CREATE TABLE diagnoses (
