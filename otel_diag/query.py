@@ -271,7 +271,8 @@ class Queries:
             trace_summaries.c.started_at.desc()
         )
         rows = self._reader.rows(statement.limit(PATTERN_ROWS))
-        shown = [self._diagnosed(row) for row in rows[:limit]]
+        burst = Reader(self._store, self._reader.tenant, remember=True)
+        shown = [self._diagnosed(burst, row) for row in rows[:limit]]
         failures = RecentFailures(
             total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._count(statement),
             since=since,
@@ -502,15 +503,15 @@ class Queries:
             return self._reader.attempt(peer.execution_id, peer.trace_id)
         return self._reader.trace(peer.trace_id or "")
 
-    def _diagnosed(self, row: Row) -> Row:
+    def _diagnosed(self, reader: Reader, row: Row) -> Row:
         """The row with its root cause, judged now if the worker has not come to it yet."""
         if row["root_cause_type"] is not None:
             return row
         if row["execution_id"] is not None:
-            unit = self._reader.attempt(row["execution_id"], row["trace_id"])
+            unit = reader.attempt(row["execution_id"], row["trace_id"])
         else:
-            unit = self._reader.trace(row["trace_id"])
-        cause = self._diagnosis(unit).root_cause
+            unit = reader.trace(row["trace_id"])
+        cause = diagnosis_of(reader, unit, now=self._now(), settle=self._settle).root_cause
         return row | {"root_cause_type": cause.root_cause_type.value if cause else None}
 
     def _job_rows(self, job_id: str) -> list[Row]:
