@@ -34,6 +34,7 @@ from otel_diag.present.text import (
     STATUS_MARKS,
     choose_spans,
     clean,
+    counted,
     data_quality_lines,
     duration,
     key_name,
@@ -179,7 +180,7 @@ def comparison(answer: Comparison) -> str:
 def failures(answer: RecentFailures) -> str:
     """``get_recent_failures``: what failures share first, then each."""
     page = _Page()
-    page.add(f"# {answer.total_failures} failures since {answer.since:%Y-%m-%d %H:%M} UTC")
+    page.add(f"# {counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC")
     patterns = [
         f"- {p.count} of {p.total}: {code(p.pattern, MAX_TEXT)} (such as {', '.join(map(str, p.example_ids[:5]))})"
         for p in answer.patterns[:MAX_ROWS]
@@ -227,9 +228,8 @@ def performance(answer: Performance) -> str:
 def gaps(answer: GapReport) -> str:
     """``find_trace_gaps``: the timeline with its gaps, each gap explained, missing hops, orphans."""
     page = _Page()
-    page.add(
-        f"# Gaps of {key_name(answer.execution_id, answer.trace_id)}: {len(answer.gaps)} in {answer.total_spans} spans"
-    )
+    name = key_name(answer.execution_id, answer.trace_id)
+    page.add(f"# {name}: {counted(len(answer.gaps), 'gap')} in {counted(answer.total_spans, 'span')}")
     gap_lines = [f"- {_gap(gap)}" for gap in answer.gaps[:MAX_ROWS]]
     page.section("Gaps", [*gap_lines, *_more(answer.gaps, MAX_ROWS)])
     missing = [f"- {_missing(hop)}" for hop in answer.missing[:MAX_ROWS]]

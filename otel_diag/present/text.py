@@ -46,6 +46,10 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def key_name(execution_id: int | None, trace_id: str | None) -> str:
     """How an answer names what it is about."""
     if execution_id is not None:

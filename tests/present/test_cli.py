@@ -92,7 +92,7 @@ def filled(cli: Cli, lines: Path) -> Cli:
         (["diagnose", FAILED], Report, [f"execution {FAILED}", "runner.execution", "30.1 s", "evidence"]),
         (["diagnose", f"{FAILED:032x}"], Report, [f"execution {FAILED}"]),
         (["diagnose", "--job-id", "nightly"], JobAnalysis, ["1 of 11 executions failed"]),
-        (["failures"], RecentFailures, ["1 failures since", "no answer within 30 s"]),
+        (["failures"], RecentFailures, ["1 failure since", "no answer within 30 s"]),
         (["compare", FAILED], Comparison, ["First divergence", "Differences"]),
         (["compare", FAILED, HEALTHY[0]], TraceDiff, ["similar", "Differences"]),
         (["gaps", FAILED], GapReport, ["30.0 s", "router.route"]),

@@ -37,6 +37,7 @@ from otel_diag.present.text import (
     STATUS_MARKS,
     choose_spans,
     clean,
+    counted,
     data_quality_lines,
     duration,
     key_name,
@@ -121,7 +122,7 @@ def job(answer: JobAnalysis) -> RenderableType:
 
 def failures(answer: RecentFailures) -> RenderableType:
     parts: list[RenderableType] = [
-        Text(f"{answer.total_failures} failures since {answer.since:%Y-%m-%d %H:%M} UTC", style="bold")
+        Text(f"{counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC", style="bold")
     ]
     patterns = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in answer.patterns]
     parts += _section("Patterns", _table(["how many", "what they share", "such as"], patterns))
@@ -132,12 +133,11 @@ def failures(answer: RecentFailures) -> RenderableType:
             f.region or "-",
             f.model_id or "-",
             duration(f.duration_ms),
-            f.root_cause_type or "-",
-            f.error_message or "-",
+            _why(f.root_cause_type, f.error_message),
         ]
         for f in answer.failures
     ]
-    header = ["execution", "job", "region", "model", "duration", "root cause", "error"]
+    header = ["execution", "job", "region", "model", "duration", "root cause and error"]
     parts.append(_table(header, rows, right=(4,)))
     parts += _more(len(rows), answer.total_failures)
     return Group(*parts, *next_steps(answer.next_steps))
@@ -145,14 +145,14 @@ def failures(answer: RecentFailures) -> RenderableType:
 
 def comparison(answer: Comparison) -> RenderableType:
     rows = [_brief(answer.failed_execution), *map(_brief, answer.similar_successful)]
-    parts: list[RenderableType] = [_table(_BRIEF_HEADER, rows, right=(2, 3, 6)), *_divergence(answer.first_divergence)]
+    parts: list[RenderableType] = [_table(_BRIEF_HEADER, rows, right=(1, 2, 3)), *_divergence(answer.first_divergence)]
     parts += _section("Differences", *_bullets(answer.differences))
     return Group(*parts, *next_steps(answer.next_steps))
 
 
 def diff(answer: TraceDiff) -> RenderableType:
     parts: list[RenderableType] = [
-        _table(_BRIEF_HEADER, [_brief(answer.left), _brief(answer.right)], right=(2, 3, 6)),
+        _table(_BRIEF_HEADER, [_brief(answer.left), _brief(answer.right)], right=(1, 2, 3)),
         Text(f"{percent(answer.similarity_score)} similar"),
         *_divergence(answer.first_divergence),
     ]
@@ -160,7 +160,8 @@ def diff(answer: TraceDiff) -> RenderableType:
 
 
 def gaps(answer: GapReport) -> RenderableType:
-    title = f"{key_name(answer.execution_id, answer.trace_id)}: {len(answer.gaps)} gaps in {answer.total_spans} spans"
+    found = f"{counted(len(answer.gaps), 'gap')} in {counted(answer.total_spans, 'span')}"
+    title = f"{key_name(answer.execution_id, answer.trace_id)}: {found}"
     parts: list[RenderableType] = [Text(title, style="bold")]
     rows = [
         [
@@ -260,19 +261,18 @@ def command_line(step: NextStep) -> str:
 # Parts.
 
 _FIGURES: Final = ("from", "until", "total", "failed", "success rate", "average", "p50", "p95", "p99")
-_BRIEF_HEADER: Final = ["execution", "status", "duration", "spans", "region", "model", "similar", "error"]
+_BRIEF_HEADER: Final = ["execution", "duration", "spans", "similar", "region", "model", "status and error"]
 
 
 def _brief(brief: ExecutionBrief) -> list[str]:
     return [
         _marked(brief.status, brief.execution_id, brief.trace_id),
-        str(brief.status),
         duration(brief.duration_ms),
         str(brief.span_count),
+        percent(brief.similarity_score),
         brief.region or "-",
         brief.model_id or "-",
-        percent(brief.similarity_score),
-        brief.error_message or "-",
+        _why(brief.status, brief.error_message),
     ]
 
 
@@ -288,6 +288,10 @@ def _figures(window: PerformanceWindow) -> list[str]:
         seconds(window.p95_duration_sec),
         seconds(window.p99_duration_sec),
     ]
+
+
+def _why(word: str | None, message: str | None) -> str:
+    return ": ".join(part for part in (word, message) if part) or "-"
 
 
 def _marked(status: Status, execution_id: int | None, trace_id: str | None) -> str:
@@ -376,7 +380,13 @@ def _section(title: str, *body: RenderableType) -> list[RenderableType]:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="dim", show_edge=False)
     for position, name in enumerate(header):
-        table.add_column(Text(clean(name, 40)), justify="right" if position in right else "left", overflow="fold")
+        figure = position in right
+        table.add_column(
+            Text(clean(name, 40)),
+            justify="right" if figure else "left",
+            overflow="fold",
+            no_wrap=figure or name == "execution",
+        )
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     return table
