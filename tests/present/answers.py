@@ -134,6 +134,9 @@ class OneIncident:
     """Answers about :data:`EXECUTION` only. ``asked`` records the calls; ``error``, once set, is raised by all."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.declared: list[Declared] = []
         self.error: Exception | None = None

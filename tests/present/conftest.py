@@ -21,29 +21,36 @@ from tests.present.answers import OneIncident
 
 LOOPBACK = "http://127.0.0.1"
 
+# One service behind everything, forgotten between tests: building an application takes longer than asking it.
+_INCIDENT = OneIncident()
+
 
 @pytest.fixture
 def incident() -> OneIncident:
-    return OneIncident()
+    _INCIDENT.reset()
+    return _INCIDENT
 
 
-@pytest.fixture
-def api(incident: OneIncident) -> FastAPI:
-    queries = cast(Queries, incident)
-    return build_app(queries, ready=lambda: incident.error is None, mcp=build_server(queries))
+def build_api() -> FastAPI:
+    queries = cast(Queries, _INCIDENT)
+    return build_app(queries, ready=lambda: _INCIDENT.error is None, mcp=build_server(queries))
 
 
-@pytest.fixture
-def http(api: FastAPI) -> Iterator[TestClient]:
-    with TestClient(api, base_url=LOOPBACK, raise_server_exceptions=False) as client:
+@pytest.fixture(scope="session")
+def _client() -> Iterator[TestClient]:
+    with TestClient(build_api(), base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
-def url(api: FastAPI) -> Iterator[str]:
-    """A real server on a real port."""
+def http(_client: TestClient, incident: OneIncident) -> TestClient:
+    return _client
+
+
+@pytest.fixture(scope="session")
+def _address() -> Iterator[str]:
     bound = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(api, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(build_api(), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
     address = f"{LOOPBACK}:{bound.getsockname()[1]}"
@@ -52,6 +59,12 @@ def url(api: FastAPI) -> Iterator[str]:
     server.should_exit = True
     thread.join()
     bound.close()
+
+
+@pytest.fixture
+def url(_address: str, incident: OneIncident) -> str:
+    """A real server on a real port."""
+    return _address
 
 
 @pytest.fixture
