@@ -77,15 +77,18 @@ class OperationStats:
         return OperationStats({b: n for b, n in left.items() if n > 0}, max(0.0, self.sum_ms - other.sum_ms))
 
     def limit_ms(self, spreads: float = 4.0) -> float:
-        """What a sample of the same kind hardly exceeds: the median times e^(spreads * s), and every sample seen.
+        """What a sample of the same kind hardly exceeds: :meth:`usual_up_to_ms`, and every sample seen."""
+        return max(self.usual_up_to_ms(spreads), self.percentile(1.0) * 1.1)
+
+    def usual_up_to_ms(self, spreads: float) -> float:
+        """The median times e^(spreads * s).
 
         Latencies are close to log-normal, so s is a robust standard deviation of their logarithm: the largest that
         the 16th/84th, 95th and 99th percentiles suggest (a heavy or second mode raises the limit, never the alarms).
         """
         middle = self.percentile(0.5)
-        largest = self.percentile(1.0)
         if middle <= 0:
-            return max(2 * largest, 1.0)
+            return max(2 * self.percentile(1.0), 1.0)
         low = max(self.percentile(0.16), middle / 100)
         spread = max(
             _MIN_LOG_SPREAD,
@@ -93,7 +96,7 @@ class OperationStats:
             math.log(self.percentile(0.95) / middle) / 1.645,
             math.log(self.percentile(0.99) / middle) / 2.326,
         )
-        return max(middle * math.exp(spreads * spread), largest * 1.1)
+        return middle * math.exp(spreads * spread)
 
 
 def encode_element(depth: int, element: str) -> str:
@@ -222,7 +225,7 @@ class Baseline:
 
     def duration_limit_ms(self) -> float | None:
         """Above this an execution is slow for its kind; None when that was not learned."""
-        return self.durations.limit_ms() if self.is_learned and self.durations.count >= MIN_EXECUTIONS else None
+        return self.durations.limit_ms(3.0) if self.is_learned and self.durations.count >= MIN_EXECUTIONS else None
 
     def self_stats(self, service: str, operation: str) -> OperationStats | None:
         """Self times of an operation where enough of them were seen, else None."""

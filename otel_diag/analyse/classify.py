@@ -164,7 +164,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"validat|unprocessable|bad ?request|malformed|invalid|illegal (?:argument|value)|reject(?:ed|s)",
                 (
                     r"field required|required (?:field|parameter|property|argument)|"
-                    r"(?:field|parameter|property|argument)(?: \S+){0,2} (?:is )?(?:required|missing)|missing (?:\w+ )?(?:field|parameter|argument|property)"
+                    r"(?:field|parameter|property|argument)(?: \S+){0,2} (?:is )?(?:required|missing)|"
+                    r"missing (?:\w+ )?(?:field|parameter|argument|property)"
                 ),
                 r"not a valid|unsupported (?:value|format|media|type)|unexpected (?:field|type|property)",
                 r"(?:cannot|can'?t|could not|failed to|unable to) (?:parse|decode|deserial)|parse error|out of range",

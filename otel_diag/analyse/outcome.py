@@ -19,6 +19,10 @@ _SIMILAR_TEXT = 80.0
 _SYMPTOM_SHARE = 0.3
 """A time-out that took this share of its parent's time is not one the parent shrugs off."""
 
+_LONG_AFTER = 0.25
+_LONG_AFTER_NS = 10_000_000
+"""Share of its time, and least time, that a parent spends after an error it does not pass on."""
+
 _SYMPTOMS = frozenset(
     {ErrorKind.GENERIC, ErrorKind.UNSET_CLIENT, ErrorKind.CANCELLED, ErrorKind.CONNECTION, ErrorKind.NONE}
 )
@@ -107,8 +111,8 @@ def _was_heard(tree: Tree, times: Times, node: int, child: int) -> bool:
     end, child_end = times[node][1], times[child][1]
     slack = max((end - times[node][0]) // 50, 20_000_000)
     if child_end > end + slack:
-        return not is_hop(span, below) or span.status != Status.TIMEOUT
-    if span.kind == "client" and span.status == Status.TIMEOUT and below.status == Status.FAILED:
+        return not is_hop(span, below) or classify(span).kind != ErrorKind.TIMEOUT
+    if span.kind == "client" and classify(span).kind == ErrorKind.TIMEOUT and below.status == Status.FAILED:
         waited_on = end - child_end
         return waited_on <= max(slack, (end - times[node][0]) * 3 // 10)
     return True
@@ -156,11 +160,19 @@ def _is_symptom(span: Span) -> bool:
 
 
 def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
-    """Whether the parent did other work, with success, after this child had failed: it had handled the error."""
-    if classify(tree.spans[node]).kind == ErrorKind.TIMEOUT:
+    """Whether the parent went on after this child had failed, so that the error it ended with is another one.
+
+    It did other work with success, or took long by itself; an error that is passed on ends the parent at once.
+    """
+    if ErrorKind.TIMEOUT in (classify(tree.spans[node]).kind, classify(tree.spans[child]).kind):
         return False
     end = times[child][1]
-    return any(times[other][0] >= end and not _unfinished_or_failed(tree.spans[other]) for other in tree.children[node])
+    others = [other for other in tree.children[node] if times[other][1] > end]
+    if any(times[other][0] >= end and not _unfinished_or_failed(tree.spans[other]) for other in others):
+        return True
+    start, parent_end = times[node]
+    went_on_alone = not others and parent_end - end > max(_LONG_AFTER * (parent_end - start), _LONG_AFTER_NS)
+    return went_on_alone and not is_hop(tree.spans[node], tree.spans[child])
 
 
 def _same_error(parent: Span, child: Span) -> bool:

@@ -31,11 +31,13 @@ RollupKey = tuple[datetime, str, str, str, str, str, str, int]
 class Summary:
     """The derived columns of ``trace_summaries``.
 
-    ``duration_ms`` is wall time, first start to last end on adjusted clocks; None when nothing has ended.
-    ``elements`` are encoded by :func:`~otel_diag.analyse.baseline.encode_element`, ``hops`` are distinct pairs of
-    plain elements; ``critical_path`` lists elements in time order with neighbours merged. ``services`` in order of appearance.
-    ``failure_point``: the element of the deepest error that reached the root. ``complete``: a root, no orphans,
-    nothing running.
+    - ``duration_ms``: wall time, first start to last end on adjusted clocks; None when nothing has ended.
+    - ``elements``: as :func:`~otel_diag.analyse.baseline.encode_element` writes them, in pre-order.
+    - ``hops``: distinct pairs of plain elements.
+    - ``critical_path``: plain elements in time order, neighbours merged.
+    - ``services``: in order of appearance.
+    - ``failure_point``: the element of the deepest error that reached the root.
+    - ``complete``: it has a root and no orphans, and nothing runs.
     """
 
     root_service: str

@@ -190,6 +190,27 @@ def test_a_deeper_shorter_deadline_is_the_cause() -> None:
     assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("gamma", "infer"))
 
 
+def test_an_error_long_after_a_handled_one_is_its_own() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=500).fail("ZeroDivisionError", "division by zero")
+    root.client("GET cache", at=5, ms=2).fail("CacheMiss", "no entry")
+    assert found(judged(trace.build())) == ("SERVICE_ERROR", ("alpha", "go"))
+    root.lasting(8)
+    assert found(judged(trace.build())) == ("DEPENDENCY_FAILURE", ("alpha", "GET cache"))
+
+
+def test_a_cold_start_explains_the_timeout_it_causes() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=30_010).time_out()
+    beta = root.call("beta", "infer", at=5, ms=33_000, send=2).set(**{"faas.coldstart": True})
+    beta.caller.lasting(30_000).time_out()  # type: ignore[union-attr]
+    load = beta.child("load model", at=1, ms=28_000)
+    assert found(judged(trace.build())) == ("COLD_START", ("beta", "infer"))
+    load.lasting(300)
+    beta.child("generate", at=400, ms=32_000)
+    assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("beta", "generate"))
+
+
 def test_of_parallel_failures_the_first_explains_the_rest() -> None:
     trace = TraceBuilder()
     root = trace.root("alpha", "go", ms=120).fail("ExceptionGroup", "unhandled errors in a TaskGroup")

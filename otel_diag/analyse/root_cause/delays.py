@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
-from otel_diag.analyse.gaps import queue_ms, send_gap_ms
+from otel_diag.analyse.gaps import EXPECTED_SHARE, queue_ms, send_gap_ms
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT
@@ -31,6 +31,9 @@ _MATERIAL = 0.2
 """Of the usual duration: what one operation must add before it is worth a word."""
 
 _TIMES_USUAL = 2.0
+_DOUBTLESS = 3.0
+_DOUBTLESS_SPREADS = 5.0
+_SLOWISH_SPREADS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +220,10 @@ def degradation(ctx: Context) -> Iterable[Finding]:
     for (service, operation), nodes in groups.items():
         stats = ctx.baseline.self_stats(service, operation)
         own = sum(ctx.critical_ms[n] for n in nodes)
+        if any(_lost_children(ctx, node) for node in nodes):
+            continue
         limit, usual = _operation_limit(ctx, nodes, stats)
-        if own > limit and _matters(ctx, own - usual):
+        if own > limit and _matters(ctx, own, usual, stats):
             found.append((own - usual, _slow_finding(ctx, nodes, own, usual, stats)))
     if found:
         yield max(found, key=lambda pair: pair[0])[1]
@@ -236,14 +241,30 @@ def _operation_limit(ctx: Context, nodes: list[int], stats: OperationStats | Non
     return max(often * stats.limit_ms(), _TIMES_USUAL * usual), usual
 
 
-def _matters(ctx: Context, beyond: float) -> bool:
-    """Whether that much more shows in the whole: half of what a slow execution took too long."""
+def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | None) -> bool:
+    """Whether the extra time shows in the whole: half of what a slow execution took too long.
+
+    One that is not slow as a whole needs an operation that is beyond doubt: several times its usual.
+    """
     if ctx.baseline.duration_limit_ms() is None:
         return True
+    durations = ctx.baseline.durations
     excess = excess_ms(ctx)
     if excess is None:
-        return False
-    return beyond >= max(_EXPLAINS * excess, _MATERIAL * ctx.baseline.durations.percentile(0.5))
+        doubtless = stats is not None and own > max(_DOUBTLESS * usual, stats.limit_ms(_DOUBTLESS_SPREADS))
+        if not doubtless or ctx.wall_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
+            return False
+        excess = ctx.wall_ms - durations.percentile(0.5)
+    return own - usual >= max(_EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
+
+
+def _lost_children(ctx: Context, node: int) -> bool:
+    """Whether spans that peers have directly below this one are absent: its self time may be theirs."""
+    template = ctx.baseline.template
+    element = ctx.span(node).element
+    present = {ctx.span(child).element for child in ctx.tree.children[node]}
+    share = EXPECTED_SHARE * template.elements.get(element, 0.0)
+    return any(template.elements[below] >= share > 0 for below in template.below.get(element, frozenset()) - present)
 
 
 def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stats: OperationStats | None) -> Finding:
