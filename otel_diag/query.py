@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Select, func
+from sqlalchemy import func
 
 from otel_diag import questions, statements
 from otel_diag.analyse import compare as comparing
@@ -266,7 +266,7 @@ class Queries:
         narrowing = filters.narrowing()
         failed = narrowing.statuses or (Status.FAILED, Status.TIMEOUT)
         if not all(status.is_failure for status in failed):
-            raise BadInput("status must be failed or timeout", hint="To list others, search executions.")
+            raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
         statement = statements.executions(self._reader, replace(narrowing, statuses=failed), since, until).order_by(
             trace_summaries.c.started_at.desc()
         )
@@ -274,7 +274,7 @@ class Queries:
         burst = Reader(self._store, self._reader.tenant, remember=True)
         shown = [self._diagnosed(burst, row) for row in rows[:limit]]
         failures = RecentFailures(
-            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._count(statement),
+            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(statement),
             since=since,
             failures=[failure_of_row(row) for row in shown],
             patterns=jobs.failure_patterns([peer_of(row) for row in [*shown, *rows[limit:]]]),
@@ -309,7 +309,7 @@ class Queries:
             .limit(limit)
             .offset(offset)
         )
-        total = self._count(statement)
+        total = self._reader.count(statement)
         return SearchPage(
             total=total,
             executions=[brief_of_row(row) for row in rows],
@@ -333,7 +333,7 @@ class Queries:
         )
         rows = self._reader.rows(statement.order_by(trace_summaries.c.started_at.desc()).limit(ALIKE_SHOWN))
         return SearchPage(
-            total=self._count(statement), executions=[brief_of_row(row) for row in rows], next_offset=None
+            total=self._reader.count(statement), executions=[brief_of_row(row) for row in rows], next_offset=None
         )
 
     def services(self, since: datetime | None = None) -> list[ServiceInfo]:
@@ -399,7 +399,7 @@ class Queries:
             services=sorted(services),
             edges=[ServiceEdge(caller=a, callee=b, calls=n) for (a, b), n in calls.most_common()],
             traces=len(rows),
-            total_traces=len(rows) if len(rows) < MAP_TRACES else self._count(statement),
+            total_traces=len(rows) if len(rows) < MAP_TRACES else self._reader.count(statement),
         )
 
     # ---------------------------------------------------------------------------------- questions, writes, SQL
@@ -541,10 +541,6 @@ class Queries:
         if since >= until:
             raise BadInput(f"the window ends ({until.isoformat()}) before it begins ({since.isoformat()})")
         return since, until
-
-    def _count(self, statement: Select[Any]) -> int:
-        counted = statement.order_by(None).with_only_columns(func.count().label("total"), maintain_column_froms=True)
-        return int(self._reader.rows(counted)[0]["total"])
 
     def _performance(
         self, narrowing: Narrowing, measured: Literal["executions", "operation"], since: datetime, until: datetime

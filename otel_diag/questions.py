@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, Table, case, func
+from sqlalchemy import Column, ColumnElement, Table, case, func
 
 from otel_diag import statements
 from otel_diag.analyse import jobs, next_steps
@@ -137,7 +137,7 @@ def _list_executions(reader: Reader, intent: Intent) -> Outcome:
     results = rows if of_spans else [brief_of_row(row).model_dump(mode="json") for row in rows]
     return Outcome(
         results=[_jsonable(row) for row in results],
-        total=_count(reader, statement),
+        total=reader.count(statement),
         call=as_text(statement.limit(intent.limit or DEFAULT_LIMIT)),
     )
 
@@ -382,11 +382,6 @@ def _times(intent: Intent) -> tuple[datetime, datetime]:
     if intent.window is None:
         return ALL_TIME, datetime.max.replace(year=2261, tzinfo=ALL_TIME.tzinfo)
     return intent.window.since, intent.window.until
-
-
-def _count(reader: Reader, statement: Select[Any]) -> int:
-    counted = statement.order_by(None).with_only_columns(func.count().label("total"), maintain_column_froms=True)
-    return int(reader.rows(counted)[0]["total"])
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Select, Table, and_, func, or_, select
+from sqlalchemy import Column, FromClause, Select, Table, and_, func, or_, select
 
 from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
 from otel_diag.analyse.summary import rollup_rows
@@ -84,13 +84,20 @@ class Reader:
         self.tenant = tenant
         self._memory: dict[str, Any] | None = {} if remember else None
 
-    def select(self, table: Table, *columns: Any) -> Select[Any]:
-        """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them."""
+    def select(self, table: Table, *columns: Any, source: FromClause | None = None) -> Select[Any]:
+        """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them.
+
+        ``source``: ``table`` joined with others, on the tenant among other things.
+        """
         chosen = columns or tuple(table.c)
-        return select(*chosen).select_from(table).where(table.c.tenant == self.tenant)
+        return select(*chosen).select_from(table if source is None else source).where(table.c.tenant == self.tenant)
 
     def rows(self, statement: Select[Any]) -> list[Row]:
         return self.store.select(statement).to_pylist()  # type: ignore[no-any-return]
+
+    def count(self, statement: Select[Any]) -> int:
+        """How many rows the statement has, before any limit of its own is set."""
+        return int(self.rows(statement.order_by(None).with_only_columns(func.count().label("total")))[0]["total"])
 
     # ---------------------------------------------------------------------------------- traces
 

@@ -25,12 +25,11 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
         diagnoses.c.content_key == summaries.content_key,
     )
     chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
-    statement = (
-        reader.select(trace_summaries, *chosen)
-        .outerjoin(diagnoses, diagnosed)
+    return (
+        reader.select(trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed))
         .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
+        .where(*_execution_conditions(filters))
     )
-    return statement.where(*_execution_conditions(filters))
 
 
 def _execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
