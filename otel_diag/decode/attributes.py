@@ -4,7 +4,7 @@
 |---|---|
 | string | string |
 | int64 | integer |
-| double | number with '.' or 'e'; NaN and infinities ``{"$double": "NaN" / "Infinity" / "-Infinity"}``: a NaN is a NaN |
+| double | number with "." or "e"; else ``{"$double": "NaN"}`` (any NaN), ``"Infinity"`` or ``"-Infinity"`` |
 | bool | true / false |
 | bytes | ``{"$bytes": base64}`` |
 | array | array |

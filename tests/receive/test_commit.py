@@ -122,3 +122,14 @@ def test_the_worker_is_nudged_after_each_commit(embedded: Store) -> None:
     commits.submit(batch_of(1)).result(20)
     assert nudged.wait(20)
     commits.close()
+
+
+def test_a_caller_that_goes_away_takes_nobody_with_it(commits: GroupCommit, gated: Gated) -> None:
+    first = commits.submit(batch_of(1))
+    assert gated.entered.wait(20)
+    leaving, staying = commits.submit(batch_of(2)), commits.submit(batch_of(3))
+    leaving.cancel()
+    gated.open.set()
+    for request in (first, staying):
+        request.result(20)
+    assert gated.sizes == [1, 5]
