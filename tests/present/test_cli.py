@@ -29,6 +29,7 @@ from otel_diag.model import (
     TraceDiff,
 )
 from otel_diag.present.cli import main, views
+from otel_diag.present.cli.transfer import trace_ids
 from tests.present.otlp import request
 from tests.present.test_render import INJECTION, Hostile
 
@@ -214,6 +215,17 @@ def _binary(cli: Cli, *words: Any) -> str:
     ended = cli(*words)
     assert ended.code == 0, ended.err
     return ended.out
+
+
+def test_every_page_of_trace_ids_is_exported() -> None:
+    stored = [f"{number:032x}" for number in range(7)]
+
+    class Paged:
+        def trace_ids(self, *, after: str) -> list[str]:
+            return [trace_id for trace_id in stored if trace_id > after][:2]
+
+    paged: Any = Paged()
+    assert list(trace_ids(paged)) == stored
 
 
 @pytest.fixture

@@ -89,6 +89,11 @@ def test_a_tool_answers_in_markdown_and_in_fields(
     json.dumps(result.structured_content, allow_nan=False)
 
 
+def test_not_a_number_is_null_in_the_fields(server: Any) -> None:
+    result = anyio.run(server.call_tool, "query_traces", {"query": "slowest"})
+    assert result.structured_content["results"][0]["p99_ms"] is None
+
+
 def test_exactly_the_seven_tools_each_read_only_within_the_budget(server: Any) -> None:
     async def run() -> Any:
         async with Client(server) as client:

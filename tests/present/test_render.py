@@ -103,15 +103,18 @@ def hostile(value: Any, text: str) -> Any:
 class Hostile(OneIncident):
     """Every name and message is an attack."""
 
-    text = INJECTION
+    def __init__(self, text: str = INJECTION) -> None:
+        super().__init__()
+        self.text = text
 
     def _answer(self, name: str, answer: Any, *asked: Any) -> Any:
         return type(answer).model_validate(hostile(answer.model_dump(), self.text))
 
 
+@pytest.mark.parametrize("text", [INJECTION, "```", "`````", "# x", "|"])
 @pytest.mark.parametrize("name", ["report", "job", "comparison", "failures", "performance", "gaps", "query"])
-def test_text_from_spans_stays_text(name: str) -> None:
-    page = pages(Hostile())[name]
+def test_text_from_spans_stays_text(name: str, text: str) -> None:
+    page = pages(Hostile(text))[name]
     assert not re.search("[\u202e\u200b\U000e0041\x1b]", page)
     tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page)
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
@@ -120,6 +123,7 @@ def test_text_from_spans_stays_text(name: str) -> None:
         assert token.type != "html_block"
         if token.type == "fence":
             assert token.info.startswith("span-data-")
+            assert "## " not in token.content, "a block swallowed what follows it"
         for child in token.children or ():
             assert child.type not in {"html_inline", "image", "link_open"}
 
