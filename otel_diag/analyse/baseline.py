@@ -231,9 +231,6 @@ class Baseline:
         """Self times of an operation where enough of them were seen, else None."""
         return self._enough(self.self_times.get((service, operation)))
 
-    def operation_stats(self, service: str, operation: str) -> OperationStats | None:
-        return self._enough(self.operations.get((service, operation)))
-
     def split_element(self, element: str, services: Collection[str]) -> tuple[str, str]:
         """Service and operation of an element known by its text alone; either may hold dots.
 

@@ -174,7 +174,7 @@ def test_an_error_after_the_deadline_is_a_symptom() -> None:
     trace = TraceBuilder()
     root = trace.root("alpha", "go", ms=10_010).time_out()
     beta = root.call("beta", "serve", at=5, ms=14_000)
-    beta.fail("BrokenPipeError", "client went away")
+    beta.fail("ZeroDivisionError", "no client left to serve")
     assert beta.caller is not None
     beta.caller.lasting(10_000).time_out()
     assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("beta", "serve"))
@@ -218,6 +218,27 @@ def test_of_parallel_failures_the_first_explains_the_rest() -> None:
     root.child("slow leg", at=5, ms=110).fail("CancelledError", "")
     root.child("bad leg", at=5, ms=50).fail("ZeroDivisionError", "division by zero")
     assert found(judged(trace.build())) == ("SERVICE_ERROR", ("alpha", "bad leg"))
+
+
+def test_confidence_follows_its_formula() -> None:
+    def failing() -> TraceBuilder:
+        trace = three_services()
+        for draft in trace.drafts:
+            draft.fail("Oops", "it broke")
+        return trace
+
+    def confidence(report: Report) -> float:
+        assert report.root_cause is not None
+        return report.root_cause.confidence
+
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    strength = 0.8  # of an error inside a service
+    assert confidence(judged(failing().build())) == pytest.approx(strength)
+    assert confidence(judged(failing().build(), still_arriving=True)) == pytest.approx(strength * 0.8)
+    assert confidence(judged(failing().build(), baseline)) == pytest.approx(1 - 0.2 * 0.6)
+    orphaned = failing()
+    orphaned.drafts[-2].drop()
+    assert confidence(judged(orphaned.build())) == pytest.approx(strength * 0.9)
 
 
 def test_an_execution_that_runs_is_not_judged() -> None:
