@@ -52,7 +52,6 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(
         256 * MIB, gt=0, description="Requests waiting for their commit; past it, clients are told to retry."
     )
-    commit_interval_ms: float = Field(20.0, ge=0, description="Longest wait for other requests to share a commit.")
     commit_spans: int = Field(20_000, gt=0, description="Spans that trigger a commit at once.")
 
     quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")
