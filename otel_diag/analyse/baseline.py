@@ -27,6 +27,12 @@ _MIN_LOG_SPREAD = 0.1
 """Smallest believable standard deviation of ln(latency): two buckets of the sketch are 9 % apart already."""
 
 
+_UPPER: Final = ((0.9, 1.282), (0.95, 1.645), (0.99, 2.326))
+"""Upper quantiles and where they lie in a normal distribution, in standard deviations."""
+
+_FEW: Final = 3
+"""So many of the largest samples may be incidents themselves: they set no limit."""
+
 _DEEPEST = 40
 
 
@@ -77,14 +83,15 @@ class OperationStats:
         return OperationStats({b: n for b, n in left.items() if n > 0}, max(0.0, self.sum_ms - other.sum_ms))
 
     def limit_ms(self, spreads: float = 4.0) -> float:
-        """What a sample of the same kind hardly exceeds: :meth:`usual_up_to_ms`, and every sample seen."""
-        return max(self.usual_up_to_ms(spreads), self.percentile(1.0) * 1.1)
+        """What a sample of the same kind hardly exceeds: :meth:`usual_up_to_ms`, and all but the largest few seen."""
+        return max(self.usual_up_to_ms(spreads), self.percentile(1 - _FEW / max(self.count, _FEW)) * 1.1)
 
     def usual_up_to_ms(self, spreads: float) -> float:
         """The median times e^(spreads * s).
 
         Latencies are close to log-normal, so s is a robust standard deviation of their logarithm: the largest that
-        the 16th/84th, 95th and 99th percentiles suggest (a heavy or second mode raises the limit, never the alarms).
+        the 16th/84th and the upper percentiles suggest, as far as more than a few samples lie beyond them. A heavy or
+        second mode thus raises the limit; a past incident or two do not.
         """
         middle = self.percentile(0.5)
         if middle <= 0:
@@ -93,8 +100,7 @@ class OperationStats:
         spread = max(
             _MIN_LOG_SPREAD,
             math.log(self.percentile(0.84) / low) / 2,
-            math.log(self.percentile(0.95) / middle) / 1.645,
-            math.log(self.percentile(0.99) / middle) / 2.326,
+            *(math.log(self.percentile(q) / middle) / z for q, z in _UPPER if self.count * (1 - q) >= _FEW - 1),
         )
         return middle * math.exp(spreads * spread)
 

@@ -190,3 +190,12 @@ def test_exact_and_merged_windows_agree() -> None:
     assert exact.success_rate == merged.success_rate == 480 / 490
     assert exact.p95_duration_sec == pytest.approx(merged.p95_duration_sec, rel=0.03)
     assert window(START, START, [], []).success_rate is None
+
+
+def test_a_few_past_incidents_do_not_hide_the_next() -> None:
+    usual = OperationStats.of([100.0 + n for n in range(25)])
+    with_incidents = OperationStats.of([*(100.0 + n for n in range(25)), 5_600.0])
+    assert with_incidents.limit_ms() < 2 * usual.limit_ms()
+    # What happens in every tenth execution is no incident.
+    bimodal = OperationStats.of([*(100.0 + n % 25 for n in range(90)), *(5_600.0 for _ in range(10))])
+    assert bimodal.limit_ms() > 5_600.0

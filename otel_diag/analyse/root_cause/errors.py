@@ -225,18 +225,24 @@ def container(ctx: Context) -> Iterable[Finding]:
     if not ctx.status.is_failure:
         return
     lost = [i for i in ctx.running if i != ctx.root]
+    begun = _begun_below(ctx)
     if ctx.sign.kind == ErrorKind.CONTAINER:
-        yield _container_lost(ctx, lost, ctx.sign.strength, f"it says so ({ctx.sign.because})")
+        yield _container_lost(ctx, lost or begun, ctx.sign.strength, f"it says so ({ctx.sign.because})")
     elif ctx.deepest is not None and _could_not_load(ctx.span(ctx.deepest)):
         yield _container_lost(ctx, [], 0.85, "the function could not load")
     elif ctx.sign.kind not in (ErrorKind.CONNECTION, *_SAYS_LITTLE):
         return
     elif lost:
         yield _container_lost(ctx, lost, 0.85, "its span was announced and never finished")
-    elif ctx.deepest is not None and ctx.sign.kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE):
-        begun = [c for c in ctx.callees(ctx.deepest) if c in ctx.raw.orphans]
-        if begun and ctx.is_call(ctx.deepest):
-            yield _container_lost(ctx, begun, 0.75, "it had begun to work, but the span of the call itself never came")
+    elif begun and ctx.sign.kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE):
+        yield _container_lost(ctx, begun, 0.75, "it had begun to work, but the span of the call itself never came")
+
+
+def _begun_below(ctx: Context) -> list[int]:
+    """What the callee of the failed call had begun: spans whose parent, the call's own span, never came."""
+    if ctx.deepest is None or not ctx.is_call(ctx.deepest):
+        return []
+    return [callee for callee in ctx.callees(ctx.deepest) if callee in ctx.raw.orphans]
 
 
 def _could_not_load(span: Span) -> bool:
