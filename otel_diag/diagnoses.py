@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from otel_diag.analyse.root_cause import diagnose
-from otel_diag.analyse.summary import summarise
+from otel_diag.analyse.summary import Summary, summarise
 from otel_diag.model import ENGINE_VERSION, Report
-from otel_diag.reader import Reader, Unit
+from otel_diag.reader import Reader, Row, Unit
 from otel_diag.store.base import Upsert
 from otel_diag.store.schema import diagnoses
 
@@ -18,35 +19,49 @@ def diagnosis_of(reader: Reader, unit: Unit, *, now: datetime, settle: timedelta
     While spans are still arriving (the newest is younger than ``settle``) nothing is stored: what is missing now
     may be there in a second. Similar cases and next steps are not part of a diagnosis; the query service adds them.
     """
-    still_arriving = unit.newest_ingested is not None and now - unit.newest_ingested < settle
-    summary = summarise(unit.trace)
-    table = diagnoses.c
-    if not still_arriving:
+    if not unit.is_arriving(now, settle):
+        table = diagnoses.c
         stored = reader.rows(
             reader.select(diagnoses, table.report).where(
                 table.unit_id == unit.unit_id,
                 table.engine_version == ENGINE_VERSION,
-                table.content_key == summary.content_key,
+                table.content_key == summarise(unit.trace).content_key,
             )
         )
         if stored:
             return Report.model_validate_json(stored[0]["report"])
-    baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
-    report = diagnose(unit.trace, baseline, now=now, still_arriving=still_arriving)
-    if not still_arriving and reader.store.capabilities().writable:
-        cause = report.root_cause
-        row = {
-            "tenant": reader.tenant,
-            "unit_id": unit.unit_id,
-            "engine_version": ENGINE_VERSION,
-            "content_key": summary.content_key,
-            "computed_at": report.computed_at,
-            "verdict": report.verdict,
-            "root_cause_type": cause.root_cause_type.value if cause else None,
-            "affected_service": cause.affected_service if cause else None,
-            "affected_operation": cause.affected_operation if cause else None,
-            "confidence": cause.confidence if cause else None,
-            "report": report.model_dump_json(),
-        }
-        reader.store.apply([Upsert(diagnoses, [row])])
-    return report
+    return judge_all(reader, [unit], now=now, settle=settle)[0]
+
+
+def judge_all(reader: Reader, units: Iterable[Unit], *, now: datetime, settle: timedelta) -> list[Report]:
+    """New diagnoses of these units, in their order, stored together as far as they can be."""
+    reports = []
+    rows = []
+    for unit in units:
+        arriving = unit.is_arriving(now, settle)
+        summary = summarise(unit.trace)
+        baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
+        report = diagnose(unit.trace, baseline, now=now, still_arriving=arriving)
+        reports.append(report)
+        if not arriving:
+            rows.append(_row(reader.tenant, unit, summary, report))
+    if rows and reader.store.capabilities().writable:
+        reader.store.apply([Upsert(diagnoses, rows)])
+    return reports
+
+
+def _row(tenant: str, unit: Unit, summary: Summary, report: Report) -> Row:
+    cause = report.root_cause
+    return {
+        "tenant": tenant,
+        "unit_id": unit.unit_id,
+        "engine_version": ENGINE_VERSION,
+        "content_key": summary.content_key,
+        "computed_at": report.computed_at,
+        "verdict": report.verdict,
+        "root_cause_type": cause.root_cause_type.value if cause else None,
+        "affected_service": cause.affected_service if cause else None,
+        "affected_operation": cause.affected_operation if cause else None,
+        "confidence": cause.confidence if cause else None,
+        "report": report.model_dump_json(),
+    }

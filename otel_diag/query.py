@@ -27,7 +27,7 @@ from otel_diag.ask.intent import Filters as Narrowing
 from otel_diag.briefs import analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
 from otel_diag.config import Settings
 from otel_diag.decode.otlp_json import spans_to_otlp_json
-from otel_diag.diagnoses import diagnosis_of
+from otel_diag.diagnoses import diagnosis_of, judge_all
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     DEFAULT_TENANT,
@@ -186,7 +186,7 @@ class Queries:
 
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
-        report = timeline.gap_report(unit.trace, self._baseline(unit), self._still_arriving(unit))
+        report = timeline.gap_report(unit.trace, self._baseline(unit), unit.is_arriving(self._now(), self._settle))
         return report.model_copy(update={"next_steps": next_steps.after_gaps(report)})
 
     def compare_with_successful(self, key: Key) -> Comparison:
@@ -196,8 +196,7 @@ class Queries:
         differences: list[str] = ["no successful execution of this kind is stored to compare with"]
         divergence = None
         if ranked:
-            best = self._peer_unit(ranked[0][0])
-            differences, divergence, _ = comparing.compare(unit.trace, best.trace)
+            differences, divergence, _ = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
         comparison = Comparison(
             failed_execution=brief_of_unit(unit.trace, summary),
             similar_successful=[brief_of_peer(peer, score) for peer, score in ranked],
@@ -271,8 +270,7 @@ class Queries:
             trace_summaries.c.started_at.desc()
         )
         rows = self._reader.rows(statement.limit(PATTERN_ROWS))
-        burst = Reader(self._store, self._reader.tenant, remember=True)
-        shown = [self._diagnosed(burst, row) for row in rows[:limit]]
+        shown = self._diagnosed(rows[:limit])
         failures = RecentFailures(
             total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(statement),
             since=since,
@@ -470,9 +468,6 @@ class Queries:
     def _settle(self) -> timedelta:
         return timedelta(seconds=self._settings.settle_seconds)
 
-    def _still_arriving(self, unit: Unit) -> bool:
-        return unit.newest_ingested is not None and self._now() - unit.newest_ingested < self._settle
-
     def _baseline(self, unit: Unit) -> Baseline:
         summary = summarise(unit.trace)
         return self._reader.baseline(unit, (summary.root_service, summary.root_operation))
@@ -498,21 +493,16 @@ class Queries:
         candidates = self._reader.peers(unit, (summary.root_service, summary.root_operation), limit=SIMILAR_CANDIDATES)
         return similar.rank_similar(summary, candidates, limit=3, threshold=0.0)
 
-    def _peer_unit(self, peer: Peer) -> Unit:
-        if peer.execution_id is not None:
-            return self._reader.attempt(peer.execution_id, peer.trace_id)
-        return self._reader.trace(peer.trace_id or "")
-
-    def _diagnosed(self, reader: Reader, row: Row) -> Row:
-        """The row with its root cause, judged now if the worker has not come to it yet."""
-        if row["root_cause_type"] is not None:
-            return row
-        if row["execution_id"] is not None:
-            unit = reader.attempt(row["execution_id"], row["trace_id"])
-        else:
-            unit = reader.trace(row["trace_id"])
-        cause = diagnosis_of(reader, unit, now=self._now(), settle=self._settle).root_cause
-        return row | {"root_cause_type": cause.root_cause_type.value if cause else None}
+    def _diagnosed(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with their root causes, judged now where the worker has not come to it yet."""
+        reader = Reader(self._store, self._reader.tenant, remember=True)
+        units = reader.units([row for row in rows if row["root_cause_type"] is None])
+        reports = judge_all(reader, units, now=self._now(), settle=self._settle)
+        causes = {unit.unit_id: report.root_cause for unit, report in zip(units, reports, strict=True)}
+        return [
+            row if (cause := causes.get(row["unit_id"])) is None else row | {"root_cause_type": cause.root_cause_type}
+            for row in rows
+        ]
 
     def _job_rows(self, job_id: str) -> list[Row]:
         narrowing = Narrowing(jobs=(job_id,))

@@ -65,6 +65,10 @@ class Unit:
     def unit_id(self) -> str:
         return unit_id(self.trace)
 
+    def is_arriving(self, now: datetime, settle: timedelta) -> bool:
+        """Whether its newest span is younger than ``settle``: more may be on their way."""
+        return self.newest_ingested is not None and now - self.newest_ingested < settle
+
 
 def unit_id(trace: Trace) -> str:
     """The key of a summary: ``<trace_id>``, ``<trace_id>/<execution_id>`` or ``/<execution_id>``."""
@@ -103,36 +107,50 @@ class Reader:
 
     def execution(self, execution_id: int) -> Unit:
         """The newest attempt of an execution. Raises NotFound, naming the nearest execution ids."""
-        summaries = trace_summaries.c
-        columns = (summaries.trace_id, summaries.min_start_unix_nano, summaries.max_start_unix_nano)
-        known = self.select(trace_summaries, *columns).where(
-            summaries.execution_id == execution_id, summaries.trace_id.is_not(None)
-        )
-        declared = self.declared([execution_id], []).get(execution_id)
-        bounds = {row["trace_id"]: _bounds(row) for row in self.rows(known)}
+        rows = self.rows(self.select(trace_summaries).where(trace_summaries.c.execution_id == execution_id))
+        bounds = {row["trace_id"]: _bounds(row) for row in rows if row["trace_id"] is not None}
         for trace_id, found in self._unfolded(execution_id).items():
             bounds[trace_id] = bounds[trace_id].union(found) if trace_id in bounds else found
+        declared = self.declared([execution_id], []).get(execution_id)
         if declared is not None and declared.trace_id is not None and declared.trace_id not in bounds:
             bounds |= self.trace_bounds([declared.trace_id])
         if not bounds and declared is None:
             raise self._unknown_execution(execution_id)
-        trace_ids = tuple(sorted(bounds, key=lambda trace_id: bounds[trace_id].first, reverse=True))
-        return self.attempt(execution_id, trace_ids[0] if trace_ids else None, trace_ids)
+        newest_first = sorted(bounds, key=lambda trace_id: bounds[trace_id].first, reverse=True)
+        newest = newest_first[0] if newest_first else None
+        spans: tuple[Span, ...] = ()
+        if newest is not None:
+            spans = self.spans({newest: bounds[newest].union(self._arrived([newest]).get(newest, bounds[newest]))})[
+                newest
+            ]
+        unit = _unit_of(spans, newest, execution_id, declared)
+        summary = next((row for row in rows if row["unit_id"] == unit_id(unit)), None)
+        return Unit(unit, tuple(newest_first), _newest(spans), summary)
 
-    def attempt(self, execution_id: int, trace_id: str | None, trace_ids: tuple[str, ...] = ()) -> Unit:
-        """One attempt of an execution: its part of this trace, or, without a trace, what its runner recorded.
-
-        Raises NotFound when the trace has no spans and nothing was recorded.
-        """
-        spans = self.spans(self.trace_bounds([trace_id])).get(trace_id, ()) if trace_id is not None else ()
-        declared = self.declared([execution_id], []).get(execution_id)
-        if trace_id is None or not spans:
-            if declared is None:
-                raise self._unknown_execution(execution_id)
-            trace = Trace((), execution_id=execution_id, declared=declared)
-        else:
-            trace = _unit_of(spans, trace_id, execution_id, declared)
-        return Unit(trace, trace_ids, _newest(spans), self._summary(trace))
+    def units(self, rows: Sequence[Row]) -> list[Unit]:
+        """The units of these summary rows, in their order, read together. Those without content left are skipped."""
+        traces = [row["trace_id"] for row in rows if row["trace_id"] is not None]
+        arrived = self._arrived(traces)
+        bounds = {
+            row["trace_id"]: _bounds(row).union(arrived.get(row["trace_id"], _bounds(row)))
+            for row in rows
+            if row["trace_id"] is not None
+        }
+        spans = self.spans(bounds)
+        declared = self.declared([row["execution_id"] for row in rows if row["execution_id"] is not None], [])
+        units = []
+        for row in rows:
+            found = spans.get(row["trace_id"], ())
+            said = declared.get(row["execution_id"])
+            if not found and said is None:
+                continue
+            if row["execution_id"] is None:
+                trace = Trace(found, trace_id=row["trace_id"])
+            else:
+                trace = _unit_of(found, row["trace_id"], row["execution_id"], said)
+            trace_ids = (row["trace_id"],) if found else ()
+            units.append(Unit(trace, trace_ids, _newest(found), row))
+        return units
 
     def trace(self, trace_id: str) -> Unit:
         """A whole trace; one that belongs to a single execution is that execution's. Raises NotFound."""
@@ -157,6 +175,15 @@ class Reader:
         rows = self.rows(self.select(trace_summaries).where(trace_summaries.c.unit_id == unit_id(trace)))
         return rows[0] if rows else None
 
+    def trace_of(self, peer: Peer) -> Trace:
+        """The spans behind a peer. Empty when they are gone."""
+        if peer.trace_id is None:
+            return Trace((), execution_id=peer.execution_id)
+        spans = self.spans(self.trace_bounds([peer.trace_id])).get(peer.trace_id, ())
+        if peer.execution_id is None:
+            return Trace(spans, trace_id=peer.trace_id)
+        return _unit_of(spans, peer.trace_id, peer.execution_id, None)
+
     def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
         """All spans of these traces, in start order, in one read. Traces without spans are absent."""
         table = self.span_rows(bounds)
@@ -178,21 +205,25 @@ class Reader:
 
     def trace_bounds(self, trace_ids: Collection[str]) -> dict[str, Bounds]:
         """Bounds of the traces that are known, from their summaries and from what was not summarised yet."""
-        found: dict[str, Bounds] = {}
-        for table, first, last in (
-            (trace_summaries, trace_summaries.c.min_start_unix_nano, trace_summaries.c.max_start_unix_nano),
-            (trace_arrivals, trace_arrivals.c.min_start_unix_nano, trace_arrivals.c.max_start_unix_nano),
-        ):
-            statement = (
-                self.select(table, table.c.trace_id, func.min(first).label("first"), func.max(last).label("last"))
-                .where(table.c.trace_id.in_(list(trace_ids)))
-                .group_by(table.c.trace_id)
-            )
-            for row in self.rows(statement):
-                bounds = Bounds(row["first"], row["last"])
-                known = found.get(row["trace_id"])
-                found[row["trace_id"]] = known.union(bounds) if known else bounds
+        found = self._arrived(trace_ids)
+        for trace_id, bounds in self._extent(trace_summaries, trace_ids).items():
+            found[trace_id] = found[trace_id].union(bounds) if trace_id in found else bounds
         return found
+
+    def _arrived(self, trace_ids: Collection[str]) -> dict[str, Bounds]:
+        """Bounds of what no summary has seen yet."""
+        return self._extent(trace_arrivals, trace_ids)
+
+    def _extent(self, table: Table, trace_ids: Collection[str]) -> dict[str, Bounds]:
+        if not trace_ids:
+            return {}
+        first, last = func.min(table.c.min_start_unix_nano), func.max(table.c.max_start_unix_nano)
+        statement = (
+            self.select(table, table.c.trace_id, first.label("first"), last.label("last"))
+            .where(table.c.trace_id.in_(list(trace_ids)))
+            .group_by(table.c.trace_id)
+        )
+        return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}
 
     def _unfolded(self, execution_id: int) -> dict[str, Bounds]:
         """Traces of an execution among the spans that no summary has seen yet."""
@@ -388,8 +419,10 @@ def _bounds(row: Row) -> Bounds:
     return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"])
 
 
-def _unit_of(spans: tuple[Span, ...], trace_id: str, execution_id: int, declared: Declared | None) -> Trace:
+def _unit_of(spans: tuple[Span, ...], trace_id: str | None, execution_id: int, declared: Declared | None) -> Trace:
     """The part of a trace that is this execution; the whole of it when only the runner's record links them."""
+    if not spans or trace_id is None:
+        return Trace((), execution_id=execution_id, declared=declared)
     for unit in split_executions(spans, trace_id):
         if unit.execution_id == execution_id:
             return replace(unit, declared=declared)

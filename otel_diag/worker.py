@@ -16,7 +16,7 @@ from sqlalchemy import and_, exists, func, or_, select
 
 from otel_diag.analyse.summary import summarise
 from otel_diag.config import Settings
-from otel_diag.diagnoses import diagnosis_of
+from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader, Row
@@ -120,24 +120,24 @@ class Worker:
             )
         )
         statement = (
-            select(summaries.tenant, summaries.execution_id, summaries.trace_id, summaries.content_key)
+            select(trace_summaries)
             .where(summaries.suspect, summaries.folded_until <= now - settle, ~diagnosed)
             .order_by(summaries.folded_until.desc())
             .limit(DIAGNOSES_PER_STEP)
         )
-        due = self._store.select(statement).to_pylist()
-        readers = {row["tenant"]: Reader(self._store, row["tenant"], remember=True) for row in due}
-        for row in due:
-            self._diagnose(readers[row["tenant"]], row, now, settle)
+        due: dict[str, list[Row]] = {}
+        for row in self._store.select(statement).to_pylist():
+            due.setdefault(row["tenant"], []).append(row)
+        for tenant, rows in due.items():
+            self._diagnose(Reader(self._store, tenant, remember=True), rows, now, settle)
         return bool(due)
 
-    def _diagnose(self, reader: Reader, row: Row, now: datetime, settle: timedelta) -> None:
-        if row["execution_id"] is None:
-            unit = reader.trace(row["trace_id"])
-        else:
-            unit = reader.attempt(row["execution_id"], row["trace_id"])
-        diagnosis_of(reader, unit, now=now, settle=settle)
-        self.counters.diagnosed += 1
-        if row["trace_id"] is not None and summarise(unit.trace).content_key != row["content_key"]:
-            # The summary is of older content: without this, it would be found due again and again.
-            self._store.apply(fold_traces(reader, [row["trace_id"]], now))
+    def _diagnose(self, reader: Reader, rows: list[Row], now: datetime, settle: timedelta) -> None:
+        units = reader.units(rows)
+        judge_all(reader, units, now=now, settle=settle)
+        self.counters.diagnosed += len(units)
+        # A summary of older content, or of none, would be found due again and again: bring it up to date.
+        current = {unit.unit_id: summarise(unit.trace).content_key for unit in units}
+        stale = {row["trace_id"] for row in rows if current.get(row["unit_id"]) != row["content_key"]} - {None}
+        if stale:
+            self._store.apply(fold_traces(reader, stale, now))
