@@ -83,9 +83,6 @@ CLOCK_SLACK = timedelta(minutes=5)
 
 SQL_TABLES = tuple(name for name in metadata.tables if name != "schema_migrations")
 
-EXACT_ROWS = 20_000
-"""Up to this many rows, figures are computed from the rows themselves; past it from hourly sketches (within 2.2 %)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -535,13 +532,16 @@ class Queries:
     def _performance(
         self, narrowing: Narrowing, measured: Literal["executions", "operation"], since: datetime, until: datetime
     ) -> PerformanceWindow:
-        columns = trace_summaries.c if measured == "executions" else trace_spans.c
-        source = statements.executions if measured == "executions" else statements.spans
-        rows = self._store.select(
-            source(self._reader, narrowing, since, until, columns.status, columns.duration_ms).limit(EXACT_ROWS + 1)
-        )
-        sketches = execution_rollups if measured == "executions" else operation_rollups
-        if rows.num_rows <= EXACT_ROWS or not statements.can_use_rollups(sketches, narrowing, ()):
+        of_executions = measured == "executions"
+        table = trace_summaries if of_executions else trace_spans
+        sketches = execution_rollups if of_executions else operation_rollups
+        if not statements.can_use_rollups(sketches, narrowing, ()) or statements.is_small(
+            self._reader, table, since, until
+        ):
+            source = statements.executions if of_executions else statements.spans
+            rows = self._store.select(
+                source(self._reader, narrowing, since, until, table.c.status, table.c.duration_ms)
+            )
             return performance.window(since, until, rows["status"].to_pylist(), rows["duration_ms"].to_pylist())
         merged = self._reader.rows(
             statements.rollups(self._reader, sketches, narrowing, _hour(since), _hour_after(until), ())

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, case, func
+from sqlalchemy import Column, ColumnElement, case, func, select
 
 from otel_diag import statements
 from otel_diag.analyse import jobs, next_steps
 from otel_diag.analyse.baseline import OperationStats
 from otel_diag.ask.describe import describe, understood
 from otel_diag.ask.grammar import understand
-from otel_diag.ask.intent import ALL_TIME, Dimension, Filters, Intent, IntentName, Known, Metric, NotUnderstood, Window
+from otel_diag.ask.intent import ALL_TIME, Dimension, Intent, IntentName, Known, Metric, NotUnderstood, Window
 from otel_diag.briefs import brief_of_row
 from otel_diag.model import Answer, QueryAnswer, Status
 from otel_diag.reader import Reader, Row, collect_stats, peer_of
@@ -30,8 +30,8 @@ from otel_diag.store.text import as_text
 
 DEFAULT_LIMIT = 20
 PATTERN_ROWS = 2_000
-EXACT_ROWS = 20_000
-KNOWN_JOBS = 500
+NEWEST_SUMMARIES = 5_000
+"""Jobs are known by name as long as one of their executions is among so many."""
 
 Calls = Mapping[IntentName, Callable[[Intent], tuple[str, Answer]]]
 """Intents that are one call of the query service: how the call is written, and its answer."""
@@ -89,19 +89,15 @@ def known_names(reader: Reader) -> Known:
         return frozenset(row["name"] for row in reader.rows(statement.distinct()))
 
     summaries = trace_summaries.c
-    newest_jobs = (
-        reader.select(trace_summaries, summaries.job_id)
-        .where(summaries.job_id.is_not(None))
-        .group_by(summaries.job_id)
-        .order_by(func.max(summaries.started_at).desc())
-        .limit(KNOWN_JOBS)
-    )
+    newest = reader.select(trace_summaries, summaries.job_id).order_by(summaries.started_at.desc())
+    found = newest.limit(NEWEST_SUMMARIES).subquery()
+    jobs_of_newest = reader.rows(select(found.c.job_id).where(found.c.job_id.is_not(None)).distinct())
     return Known(
         services=names(operation_baselines.c.service),
         operations=names(operation_baselines.c.operation),
         models=names(execution_rollups.c.model_id),
         regions=names(execution_rollups.c.region),
-        jobs=frozenset(row["job_id"] for row in reader.rows(newest_jobs)),
+        jobs=frozenset(row["job_id"] for row in jobs_of_newest),
     )
 
 
@@ -241,7 +237,8 @@ def _figures(reader: Reader, intent: Intent, groups: Sequence[Dimension], since:
     exact = source(reader, filters, since, until, *keys, *_exact_columns(of_executions))
     exact = exact.group_by(*(columns[dimension] for dimension in groups))
     hour = since.replace(minute=0, second=0, microsecond=0)
-    if not sketched or _is_small(reader, sketches, filters, hour, until):
+    rows_of = trace_summaries if of_executions else trace_spans
+    if not sketched or statements.is_small(reader, rows_of, since, until):
         names = [dimension.value for dimension in groups]
         stats = {tuple(row[name] for name in names): row for row in reader.rows(exact) if row["sample_count"]}
         return _Figures(stats, since, as_text(exact))
@@ -249,12 +246,6 @@ def _figures(reader: Reader, intent: Intent, groups: Sequence[Dimension], since:
     sketch_keys = [sketches.c[known_as[dimension]].label(dimension.value) for dimension in groups]
     merged = statements.rollups(reader, sketches, filters, hour, until, sketch_keys)
     return _Figures(_from_sketches(reader.rows(merged), [d.value for d in groups]), hour, as_text(merged))
-
-
-def _is_small(reader: Reader, sketches: Table, filters: Filters, hour: datetime, until: datetime) -> bool:
-    """Judged by the sketches, which count everything summarised: cheap, and what is not summarised yet is little."""
-    merged = statements.rollups(reader, sketches, filters, hour, until, ())
-    return sum(int(row["sample_count"]) for row in reader.rows(merged)) <= EXACT_ROWS
 
 
 def _exact_columns(of_executions: bool) -> list[ColumnElement[Any]]:

@@ -186,6 +186,8 @@ class Reader:
 
     def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
         """All spans of these traces, in start order, in one read. Traces without spans are absent."""
+        if not bounds:
+            return {}
         table = self.span_rows(bounds)
         traces: dict[str, list[Span]] = {}
         for span in table_to_spans(table):

@@ -12,7 +12,14 @@ from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader
-from otel_diag.store.schema import diagnoses, execution_rollups, operation_rollups, trace_spans, trace_summaries
+from otel_diag.store.schema import (
+    diagnoses,
+    execution_rollups,
+    operation_baselines,
+    operation_rollups,
+    trace_spans,
+    trace_summaries,
+)
 
 
 def executions(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
@@ -102,6 +109,28 @@ def rollups(
         .where(columns.bucket_start >= since, columns.bucket_start < until, *conditions)
         .group_by(*keys, columns.status, columns.latency_bucket)
     )
+
+
+SCANNED_ROWS = 100_000
+"""Up to this many rows, figures are computed from the rows themselves; past it from sketches (within 2.2 %)."""
+
+
+def is_small(reader: Reader, table: Table, since: datetime, until: datetime) -> bool:
+    """Whether ``trace_spans`` or ``trace_summaries`` has few rows in the window, so that reading them all is cheap.
+
+    Judged by the coarsest sketch that counts them: at no cost worth a word, without what is not summarised yet, and
+    rather too many than too few, since it counts from the full hour or day.
+    """
+    coarse = operation_baselines if table is trace_spans else execution_rollups
+    begin = since.replace(minute=0, second=0, microsecond=0)
+    if coarse is operation_baselines:
+        begin = begin.replace(hour=0)
+    total = reader.select(coarse, func.sum(coarse.c.sample_count).label("total")).where(
+        coarse.c.bucket_start >= begin, coarse.c.bucket_start < until
+    )
+    if coarse is operation_baselines:
+        total = total.where(operation_baselines.c.measure == "duration")
+    return (reader.rows(total)[0]["total"] or 0) <= SCANNED_ROWS
 
 
 def can_use_rollups(table: Table, filters: Filters, dimensions: Sequence[Dimension]) -> bool:

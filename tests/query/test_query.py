@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from otel_diag import statements
 from otel_diag.config import Settings
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import RootCauseType, Status
@@ -206,3 +207,14 @@ def test_windows_are_honoured(store: Store, work: Work, queries: Queries) -> Non
     assert queries.performance(Filters(since=NOW - timedelta(days=2))).total_executions == 2
     with pytest.raises(BadInput, match="before it begins"):
         queries.performance(Filters(since=NOW, until=NOW - timedelta(hours=1)))
+
+
+def test_sketches_say_what_the_rows_say(stored: Store, queries: Queries, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> dict[str, float]:
+        whole = queries.performance().model_dump(include={"total_executions", "failed", "avg_duration_sec"})
+        of_modal = queries.ask("p95 of modal.inference since yesterday").results[0]
+        return whole | {name: of_modal[name] for name in ("sample_count", "avg_duration_ms", "p50_ms", "p95_ms")}
+
+    from_rows = asked()
+    monkeypatch.setattr(statements, "SCANNED_ROWS", 0)
+    assert asked() == pytest.approx(from_rows, rel=0.045)  # a percentile may fall into the bucket beside

@@ -122,6 +122,7 @@ CREATE TABLE trace_summaries (
 CREATE INDEX trace_summaries_trace ON trace_summaries (trace_id);
 CREATE INDEX trace_summaries_execution ON trace_summaries (execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX trace_summaries_job ON trace_summaries (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX trace_summaries_started ON trace_summaries (tenant, started_at);
 CREATE INDEX trace_summaries_status ON trace_summaries (tenant, status, started_at);
 CREATE INDEX trace_summaries_root ON trace_summaries (tenant, root_service, root_operation, status, started_at);
 CREATE INDEX trace_summaries_suspect ON trace_summaries (folded_until) WHERE suspect;
