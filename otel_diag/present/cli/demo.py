@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,9 @@ from otel_diag.present.cli.terminal import ExitCode, console, error_console, wri
 from otel_diag.present.client import RemoteQueries
 from otel_diag.query import Key
 
-PIPELINE: Final = Path(otel_diag.__file__).parents[1] / "examples" / "pipeline" / "pipeline.py"
+_PACKAGE: Final = Path(otel_diag.__file__).parent
+PIPELINES: Final = (_PACKAGE / "example_pipeline", _PACKAGE.parent / "examples" / "pipeline")
+"""Where the example lies: in an installed package, in a source checkout."""
 
 HEALTHY: Final = "none"
 EXPECTED: Final[Mapping[str, RootCauseType]] = {
@@ -81,11 +84,15 @@ class Case:
         }
 
 
+def _pipeline_script() -> Path:
+    return next(script for place in PIPELINES if (script := place / "pipeline.py").exists())
+
+
 def run(healthy: int) -> int:
-    """Runs the demo and returns its exit code. Raises StartupError without the example's sources."""
-    if not PIPELINE.exists():
+    """Runs the demo and returns its exit code. Raises StartupError when what the example needs is not installed."""
+    if find_spec("otel_diag_instrumentation") is None:
         raise StartupError(
-            "the example pipeline is not installed", hint="The demo runs from a source checkout of otel-diag."
+            "the example pipeline needs otel-diag-instrumentation", hint="Install it: pip install 'otel-diag[demo]'."
         )
     stays = os.environ.get("DEMO_EXIT") != "1" and sys.stdout.isatty()
     with tempfile.TemporaryDirectory(prefix="otel-diag-demo-") as directory:
@@ -123,7 +130,7 @@ def _pipeline(server: Endpoints, healthy: int, faults: str, job: str, start_id: 
     words = [word for option in options.items() for word in option]
     # Its own process group would outlive Ctrl-C; it stops its children by itself.
     finished = subprocess.run(  # noqa: S603 - our own example
-        [sys.executable, str(PIPELINE), *words, "--json"], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, str(_pipeline_script()), *words, "--json"], stdout=subprocess.PIPE, text=True, check=False
     )
     if finished.returncode != 0:
         raise StartupError("the example pipeline failed", hint="What it wrote above says why.")
