@@ -287,14 +287,16 @@ def _figure_row(
     """One result: the group's names, then every figure (None without samples); rates are shares in 0..1."""
     count = int(figures.get("sample_count", 0))
     failed, timeouts = int(figures.get("failed_count", 0)), int(figures.get("timeout_count", 0))
-    measured = ("avg_duration_ms", "min_ms", "max_ms", *_PERCENTILES)
+    first = ("avg_duration_ms", "p50_ms", "p95_ms")
+    rest = ("min_ms", "p75_ms", "p90_ms", "p99_ms", "max_ms")
     return {
         **{group.value: _plain(value) for group, value in zip(groups, key, strict=True)},
-        **{name: figures.get(name) for name in measured},
+        **{name: figures.get(name) for name in first},
         "sample_count": count,
         "failed_count": failed,
-        "timeout_count": timeouts,
         "error_rate": failed / count if count else None,
+        **{name: figures.get(name) for name in rest},
+        "timeout_count": timeouts,
         "timeout_rate": timeouts / count if count else None,
         "success_rate": (count - failed) / count if count else None,
         "per_second": count / max((until - since).total_seconds(), 1e-9) if since > ALL_TIME else None,
