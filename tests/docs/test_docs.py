@@ -1,4 +1,4 @@
-"""The documentation says what the program does: nothing that exists is missing, nothing is invented, the examples run."""
+"""The documentation says what the program does: nothing is missing, nothing is invented, and the examples run."""
 
 from __future__ import annotations
 
