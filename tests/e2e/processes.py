@@ -1,0 +1,180 @@
+"""The product as its users meet it: programs, sockets and exit codes. Nothing of it is imported here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from mcp.client.stdio import StdioServerParameters
+
+PROGRAM = [sys.executable, "-m", "otel_diag.present.cli"]
+ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--port", "0"]
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+def environment() -> dict[str, str]:
+    """Ours without anybody's settings, and with traces that settle soon."""
+    foreign = ("OTEL_", "DATABASE_URL", "DEMO_EXIT")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return kept | {"OTEL_DIAG_QUIET_SECONDS": "0.2", "OTEL_DIAG_SETTLE_SECONDS": "1"}
+
+
+def until(condition: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
+    """The first result that is true. Fails when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+    return value
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """One run of ``otel-diag``, without a terminal."""
+    return subprocess.run(
+        [*PROGRAM, *map(str, words)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE_SECONDS,
+        env=environment(),
+        cwd=tempfile.gettempdir(),  # where no otel-diag.toml is
+    )
+
+
+def answer_of(*words: object) -> Any:
+    """What a command prints with ``--json``."""
+    done = command(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def stdio_server(store: str) -> StdioServerParameters:
+    return StdioServerParameters(
+        command=PROGRAM[0], args=[*PROGRAM[1:], "mcp", "--store", store], env=environment(), cwd=tempfile.gettempdir()
+    )
+
+
+@dataclass(frozen=True)
+class Server:
+    """A ready ``otel-diag serve``."""
+
+    process: subprocess.Popen[str]
+    url: str
+    otlp_http: str
+    otlp_grpc: str
+    store: str
+
+    @property
+    def mcp(self) -> str:
+        return f"{self.url}/mcp"
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return _read(httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=PATIENCE_SECONDS))
+
+    def post(self, path: str, **body: Any) -> Any:
+        return _read(httpx.post(f"{self.url}/api/v1/{path}", json=body, timeout=PATIENCE_SECONDS))
+
+    def rows(self, statement: str) -> list[list[Any]]:
+        return self.post("sql", statement=statement)["rows"]
+
+    def span_count(self) -> int:
+        ((count,),) = self.rows("SELECT count(*) FROM trace_spans")
+        return count
+
+    def diagnosis(self, execution_id: int) -> dict[str, Any]:
+        """The report on an execution whose spans have all arrived: from then on it does not change."""
+
+        def settled() -> dict[str, Any] | None:
+            response = httpx.post(
+                f"{self.url}/api/v1/trace/diagnose", json={"execution_id": execution_id}, timeout=PATIENCE_SECONDS
+            )
+            if response.status_code == 404:
+                return None
+            report = _read(response)
+            return None if report["data_quality"]["still_arriving"] else report
+
+        return until(settled)
+
+    def send(self, request: dict[str, Any]) -> httpx.Response:
+        return httpx.post(f"{self.otlp_http}/v1/traces", json=request, timeout=PATIENCE_SECONDS)
+
+
+def _read(response: httpx.Response) -> Any:
+    assert response.is_success, response.text
+    return response.json()
+
+
+@contextmanager
+def serving(store: str) -> Iterator[Server]:
+    """``serve`` on free ports, ready; stopped as a service manager does, unless the block ended it."""
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", "--store", store, *ANY_PORTS, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tempfile.gettempdir(),
+    )
+    try:
+        yield _ready(process)
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ready(process: subprocess.Popen[str]) -> Server:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"serve ended with exit code {process.wait()}"
+    said = json.loads(line)
+    server = Server(process, said["url"], said["otlp_http"], said["otlp_grpc"], said["store"])
+    until(lambda: httpx.get(f"{server.url}/readyz").status_code == 200)
+    return server
+
+
+def execution(execution_id: int, trace_id: str, spans: int = 1) -> dict[str, Any]:
+    """One OTLP request: a failed execution of ``spans`` spans that ended just now."""
+    now = time.time_ns()
+    return {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "runner"}}]},
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            {
+                                "traceId": trace_id,
+                                "spanId": f"{number + 1:016x}",
+                                "parentSpanId": f"{1:016x}" if number else "",
+                                "name": "step" if number else "runner.execution",
+                                "startTimeUnixNano": str(now - 1_000_000_000 + number),
+                                "endTimeUnixNano": str(now - number),
+                                "attributes": [{"key": "execution.id", "value": {"intValue": str(execution_id)}}],
+                                "status": {"code": 2, "message": "no space left on device"},
+                            }
+                            for number in range(spans)
+                        ]
+                    }
+                ],
+            }
+        ]
+    }
+
+
+def lines_file(path: Path, *requests: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(request) + "\n" for request in requests), encoding="utf-8")
+    return path
