@@ -7,10 +7,13 @@ the TOML file named by ``OTEL_DIAG_CONFIG`` (default ``otel-diag.toml`` in the w
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from otel_diag.errors import BadInput
 
 MIB = 1024 * 1024
 
@@ -19,6 +22,22 @@ def data_directory() -> Path:
     """Where the embedded store lives by default: ``$XDG_DATA_HOME/otel-diag``, else ``~/.local/share/otel-diag``."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "otel-diag"
+
+
+def _settings_file() -> Path:
+    """The TOML file to read. Raises BadInput for one that was named and is not there, or that is not TOML."""
+    named = os.environ.get("OTEL_DIAG_CONFIG")
+    path = Path(named or "otel-diag.toml")
+    try:
+        tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named:
+            raise BadInput(f"there is no {named}", hint="Correct OTEL_DIAG_CONFIG, or unset it.") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(
+            f"cannot read the settings in {path}: {error}", hint="Correct the file, or remove it."
+        ) from error
+    return path
 
 
 def default_store() -> str:
@@ -52,7 +71,7 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(
         256 * MIB, gt=0, description="Requests waiting for their commit; past it, clients are told to retry."
     )
-    commit_spans: int = Field(20_000, gt=0, description="Spans that trigger a commit at once.")
+    commit_spans: int = Field(20_000, gt=0, description="Spans gathered into one transaction at most.")
 
     quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")
     settle_seconds: float = Field(
@@ -72,5 +91,4 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("OTEL_DIAG_CONFIG", "otel-diag.toml")))
-        return init_settings, env_settings, toml
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _settings_file())

@@ -28,7 +28,7 @@ from otel_diag.briefs import analysis_of_row, brief_of_peer, brief_of_row, brief
 from otel_diag.config import Settings
 from otel_diag.decode.otlp_json import spans_to_otlp_json
 from otel_diag.diagnoses import diagnosis_of, judge_all
-from otel_diag.errors import BadInput, NotFound
+from otel_diag.errors import BadInput, NotFound, Permanent
 from otel_diag.model import (
     DEFAULT_TENANT,
     AnalysisType,
@@ -443,7 +443,13 @@ class Queries:
         if validate_only:
             return SqlResult(columns=[], rows=[], row_count=0, row_count_is_partial=False)
         limit = min(max_rows or self._settings.query_row_limit, self._settings.query_row_limit)
-        table = self._store.select_text(checked.sql, max_rows=limit + 1, timeout_seconds=self._settings.query_seconds)
+        try:
+            table = self._store.select_text(
+                checked.sql, max_rows=limit + 1, timeout_seconds=self._settings.query_seconds
+            )
+        except Permanent as error:
+            hint = f"Tables: {', '.join(SQL_TABLES)}; their columns are in docs/tables.md."
+            raise BadInput(f"the store refuses this query: {error}", hint=hint) from error
         return SqlResult(
             columns=table.column_names,
             rows=[list(row.values()) for row in table.slice(0, limit).to_pylist()],

@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "model": set(),
     "errors": set(),
-    "config": set(),
+    "config": {"errors"},
     "testing": {*BASE, "analyse"},
     "decode": BASE,
     "analyse": BASE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -55,7 +56,9 @@ class Model:
                 flush()
                 time.sleep(_INFERENCE_S)
                 os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does to a container out of memory
-            time.sleep(_SLOW_INFERENCE_S if fault is Fault.SLOW_MODEL else _INFERENCE_S)
+            # Real models take longer for some prompts than for others.
+            usual = _INFERENCE_S * random.lognormvariate(0, 0.3)
+            time.sleep(_SLOW_INFERENCE_S if fault is Fault.SLOW_MODEL else usual)
             return " ".join(reversed(tokens))
 
 

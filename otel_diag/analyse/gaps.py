@@ -11,6 +11,9 @@ from otel_diag.analyse.tree import Tree
 from otel_diag.model import NANOS_PER_MS, Gap, GapKind, MissingHop, Span, Status
 
 SMALLEST_GAP_MS: Final = 1.0
+
+_WORTH_A_WORD: Final = 0.1
+"""Of the parent's duration: less idle time than this is no finding, however unusual."""
 EXPECTED_SHARE: Final = 0.8
 """A hop that this share of the peers has is expected."""
 
@@ -94,7 +97,7 @@ def _call_gap(baseline: Baseline, skew: Skew, caller: Span, callee: Span, ns: in
 def _between_children(tree: Tree, skew: Skew, baseline: Baseline, node: int) -> list[tuple[int, Gap]]:
     parent, (start, end) = tree.spans[node], skew.times[node]
     stats = baseline.self_stats(parent.service, parent.operation)
-    limit = stats.limit_ms() if stats else GAP_MS
+    limit = max(stats.limit_ms(), _WORTH_A_WORD * (end - start) / NANOS_PER_MS) if stats else GAP_MS
     found: list[tuple[int, Gap]] = []
     until, before = start, None
     for child in [*sorted(tree.children[node], key=lambda c: skew.times[c]), None]:

@@ -40,6 +40,7 @@ from otel_diag.present.text import (
     key_name,
     percent,
     seconds,
+    unusual,
 )
 
 MAX_SPANS = 60
@@ -271,7 +272,7 @@ def timeline_lines(entries: Iterable[TimelineEntry]) -> Iterable[str]:
     for entry in entries:
         indent = "  " * min(entry.depth, 12)
         critical = "*" if entry.critical else " "
-        anomaly = f"  ⚠ {clean(entry.anomaly_reason or 'anomaly')}" if entry.is_anomaly else ""
+        anomaly = f"  {reason}" if (reason := unusual(entry)) else ""
         name = clean(f"{entry.service}.{entry.operation}", MAX_CELL)
         yield f"{STATUS_MARKS[entry.status]}{critical}{indent} {name}  {duration(entry.duration_ms)}{anomaly}"
         if entry.error_message:

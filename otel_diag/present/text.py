@@ -64,6 +64,14 @@ def hint_of(error: OtelDiagError) -> str:
     return error.hint
 
 
+def unusual(entry: TimelineEntry) -> str | None:
+    """Why the span is unusual, unless that is only its status, which mark and error say already."""
+    reason = entry.anomaly_reason or "unusual"
+    if not entry.is_anomaly or reason.startswith(f"status {entry.status.value}"):
+        return None
+    return f"⚠ {clean(reason)}"
+
+
 def choose_spans(entries: Sequence[TimelineEntry], limit: int) -> list[TimelineEntry]:
     """At most ``limit`` entries in their order: failed ones first, then anomalies, the critical path, the rest."""
 

@@ -218,3 +218,9 @@ def test_sketches_say_what_the_rows_say(stored: Store, queries: Queries, monkeyp
     from_rows = asked()
     monkeypatch.setattr(statements, "SCANNED_ROWS", 0)
     assert asked() == pytest.approx(from_rows, rel=0.045)  # a percentile may fall into the bucket beside
+
+
+def test_sql_that_does_not_fit_the_tables_is_the_callers_mistake(stored: Store, queries: Queries) -> None:
+    with pytest.raises(BadInput, match="no_such_column") as caught:
+        queries.sql("SELECT no_such_column FROM trace_spans")
+    assert "trace_summaries" in caught.value.hint

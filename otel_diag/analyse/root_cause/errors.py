@@ -21,6 +21,9 @@ _EARLY_SHARE = 0.5
 _EARLY_MS = 2_000.0
 """The same without anything to compare with."""
 
+_PEERS_TELL = 3
+"""From so many successful peers on, that none of them calls anybody means that nobody is ever called."""
+
 _STORM = 3
 _SAYS_LITTLE = frozenset(
     {ErrorKind.GENERIC, ErrorKind.NONE, ErrorKind.UNSET_CLIENT, ErrorKind.UNAVAILABLE, ErrorKind.CANCELLED}
@@ -71,10 +74,12 @@ def _died_early(ctx: Context) -> bool:
     if ctx.raw.orphans or len({s.service for s in tree.spans}) > 1 or any(map(ctx.is_call, range(len(tree.spans)))):
         return False
     template = ctx.baseline.template
-    if ctx.baseline.durations.count:
-        calls = any(share >= 0.5 for share in template.hops.values())
-        return calls and ctx.wall_ms <= _EARLY_SHARE * ctx.baseline.durations.percentile(0.5)
-    return ctx.wall_ms <= _EARLY_MS
+    usual = ctx.baseline.durations
+    if usual.count and ctx.wall_ms > _EARLY_SHARE * usual.percentile(0.5):
+        return False
+    if template.peers < _PEERS_TELL:
+        return bool(usual.count) or ctx.wall_ms <= _EARLY_MS
+    return any(share >= 0.5 for share in template.hops.values())
 
 
 def _failed_at(ctx: Context) -> tuple[str, str, tuple[str, ...], str]:

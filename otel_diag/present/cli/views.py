@@ -44,6 +44,7 @@ from otel_diag.present.text import (
     percent,
     seconds,
     some,
+    unusual,
 )
 
 MAX_SPANS: Final = 100
@@ -342,8 +343,8 @@ def _span_name(entry: TimelineEntry) -> Text:
 def _notes(entry: TimelineEntry) -> Iterable[tuple[str, str]]:
     if entry.error_message:
         yield f"! {clean(entry.error_message)}", "red"
-    if entry.is_anomaly:
-        yield f"⚠ {clean(entry.anomaly_reason or 'anomaly')}", "yellow"
+    if (reason := unusual(entry)) is not None:
+        yield reason, "yellow"
     if entry.gap_after_ms:
         yield f"┆ gap {duration(entry.gap_after_ms)}", "dim"
 
