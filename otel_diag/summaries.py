@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Table, delete, func, or_
 
@@ -175,7 +175,8 @@ class _Sketches:
         self._sums: dict[str, dict[_SketchKey, tuple[int, float]]] = {table.name: {} for table in _SKETCH_TABLES}
 
     def add_spans(self, contributed: Mapping[RollupKey, tuple[int, float]]) -> None:
-        for (hour, service, operation, model, region, status, measure, bucket), (count, total) in contributed.items():
+        for (hour, *names, status, measure, bucket), (count, total) in contributed.items():
+            service, operation, model, region = map(_bounded, names)
             day = (hour.replace(hour=0), service, operation, model, status, measure, bucket)
             self._add(operation_baselines, day, count, total)
             if measure == "duration":
@@ -247,12 +248,12 @@ def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
         "trace_id": unit.trace_id,
         "execution_id": unit.execution_id,
         "attempt": summary.attempt,
-        "job_id": summary.job_id,
-        "model_id": summary.model_id,
-        "region": summary.region,
+        "job_id": _bounded(summary.job_id),
+        "model_id": _bounded(summary.model_id),
+        "region": _bounded(summary.region),
         "service_version": summary.service_version,
-        "root_service": summary.root_service,
-        "root_operation": summary.root_operation,
+        "root_service": _bounded(summary.root_service),
+        "root_operation": _bounded(summary.root_operation),
         "status": summary.status.value,
         "error_type": summary.error_type,
         "error_message": summary.error_message,
@@ -322,6 +323,16 @@ def _is_slow(row: Mapping[str, Any], kind: OperationStats | None) -> bool:
     if kind is None or kind.count < MIN_PEERS:
         return bool(row["duration_ms"] > SUSPECT_MS)
     return bool(row["duration_ms"] > SUSPECT_FACTOR * kind.percentile(0.5))
+
+
+_KEY_LENGTH = 200
+"""Characters of a name that go into a key: an index entry is limited to some 2,700 bytes."""
+
+_Name = TypeVar("_Name", str, str | None)
+
+
+def _bounded(name: _Name) -> _Name:
+    return name if name is None else name[:_KEY_LENGTH]
 
 
 def _json(value: Any) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, delete, exists, func, or_, select
 
 from otel_diag.analyse.summary import summarise
 from otel_diag.config import Settings
@@ -20,11 +22,13 @@ from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader, Row
-from otel_diag.store.base import Store
+from otel_diag.store.base import Delete, Store
 from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
 from otel_diag.summaries import fold_traces
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_OPEN = timedelta(seconds=30)
 """A trace that never falls quiet is summarised this long after its first span all the same."""
@@ -40,6 +44,7 @@ class WorkerCounters:
     diagnosed: int = 0
     conflicts: int = 0
     failures: int = 0
+    given_up: int = 0
 
 
 class Worker:
@@ -52,6 +57,7 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="otel-diag-worker", daemon=True)
+        self._undiagnosable: list[str] = []
         self.counters = WorkerCounters()
 
     def start(self) -> None:
@@ -102,9 +108,19 @@ class Worker:
         for row in self._store.select(statement).to_pylist():
             due.setdefault(row["tenant"], []).append(row["trace_id"])
         for tenant, trace_ids in due.items():
-            self._store.apply(fold_traces(Reader(self._store, tenant), trace_ids, now))
-            self.counters.folded_traces += len(trace_ids)
+            reader = Reader(self._store, tenant)
+            self._isolating(trace_ids, partial(self._fold, reader, now), partial(self._forget, reader))
         return bool(due)
+
+    def _fold(self, reader: Reader, now: datetime, trace_ids: Sequence[str]) -> None:
+        self._store.apply(fold_traces(reader, trace_ids, now))
+        self.counters.folded_traces += len(trace_ids)
+
+    def _forget(self, reader: Reader, trace_id: str) -> None:
+        """Take a trace that cannot be folded off the list; its spans stay, and new ones put it on again."""
+        arrivals = trace_arrivals.c
+        mine = delete(trace_arrivals).where(arrivals.tenant == reader.tenant, arrivals.trace_id == trace_id)
+        self._store.apply([Delete(mine)])
 
     def diagnose_suspects(self) -> bool:
         """Diagnose one batch of failed or slow units that have no diagnosis yet. False: there was none."""
@@ -121,7 +137,12 @@ class Worker:
         )
         statement = (
             select(trace_summaries)
-            .where(summaries.suspect, summaries.folded_until <= now - settle, ~diagnosed)
+            .where(
+                summaries.suspect,
+                summaries.folded_until <= now - settle,
+                summaries.unit_id.not_in(self._undiagnosable),
+                ~diagnosed,
+            )
             .order_by(summaries.folded_until.desc())
             .limit(DIAGNOSES_PER_STEP)
         )
@@ -129,10 +150,15 @@ class Worker:
         for row in self._store.select(statement).to_pylist():
             due.setdefault(row["tenant"], []).append(row)
         for tenant, rows in due.items():
-            self._diagnose(Reader(self._store, tenant, remember=True), rows, now, settle)
+            reader = Reader(self._store, tenant, remember=True)
+            self._isolating(
+                rows,
+                partial(self._diagnose, reader, now, settle),
+                lambda row: self._undiagnosable.append(row["unit_id"]),
+            )
         return bool(due)
 
-    def _diagnose(self, reader: Reader, rows: list[Row], now: datetime, settle: timedelta) -> None:
+    def _diagnose(self, reader: Reader, now: datetime, settle: timedelta, rows: Sequence[Row]) -> None:
         units = reader.units(rows)
         judge_all(reader, units, now=now, settle=settle)
         self.counters.diagnosed += len(units)
@@ -141,3 +167,18 @@ class Worker:
         stale = {row["trace_id"] for row in rows if current.get(row["unit_id"]) != row["content_key"]} - {None}
         if stale:
             self._store.apply(fold_traces(reader, stale, now))
+
+    def _isolating(self, items: Sequence[T], work: Callable[[Sequence[T]], None], give_up: Callable[[T], None]) -> None:
+        """Do the work for all items; when that fails, for each alone, and give up those that fail alone too."""
+        try:
+            work(items)
+        except Transient:
+            raise
+        except Exception:  # whatever is wrong with one trace must not stop the summaries of all others
+            if len(items) > 1:
+                for item in items:
+                    self._isolating([item], work, give_up)
+                return
+            log.exception("gave up on %s", items[0])
+            self.counters.given_up += 1
+            give_up(items[0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Thread
 from typing import Any
 
@@ -17,9 +17,11 @@ from otel_diag.config import Settings
 from otel_diag.errors import Conflict, NotFound
 from otel_diag.model import Declared, Status
 from otel_diag.query import Key, Queries
-from otel_diag.store.base import Store
+from otel_diag.reader import Reader
+from otel_diag.store.base import Change, Store
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.summaries import fold_traces
 from otel_diag.worker import Worker
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
@@ -174,3 +176,31 @@ def test_workers_side_by_side_count_everything_once(postgres_url: str, settings:
     assert counted(stores[0], execution_rollups).total() == 40
     for store in stores:
         store.close()
+
+
+def test_names_longer_than_an_index_entry_are_counted(store: Store, work: Work, queries: Queries) -> None:
+    long = Execution(2193, "refused", model_id="m" * 5_000, region="ü" * 5_000)
+    message = long._message()
+    for resource in message.resource_spans:
+        resource.resource.attributes[0].value.string_value += "s" * 5_000
+        for span in resource.scope_spans[0].spans:
+            span.name += "o" * 5_000
+    send_bytes(store, message.SerializeToString())
+    work()
+    assert counted(store).total() == 4
+    assert queries.diagnose(Key(execution_id=2193)).verdict == "root_cause"
+
+
+def test_one_broken_trace_does_not_stop_the_others(store: Store, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Execution(1)
+
+    def fold(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
+        if broken.trace_id in trace_ids:
+            raise ZeroDivisionError("a bug that only this trace meets")
+        return fold_traces(reader, trace_ids, now)
+
+    monkeypatch.setattr("otel_diag.worker.fold_traces", fold)
+    send(store, broken, *healthy(3))
+    work()
+    assert {row["execution_id"] for row in summaries(store)} == {one.execution_id for one in healthy(3)}
+    assert store.select(select(trace_arrivals)).num_rows == 0
