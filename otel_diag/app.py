@@ -69,6 +69,8 @@ async def _serve(settings: Settings, json_output: bool) -> None:
         stack.callback(worker.stop)
         commits = stack.enter_context(closing(GroupCommit(store, settings)))
         intake = stack.enter_context(closing(Intake(commits, settings)))
+        if settings.grpc_port:  # gRPC's own library writes a line of its own when the port is taken
+            _bind(settings.host, settings.grpc_port, "OTLP/gRPC", "--grpc-port").close()
         grpc_server = await serve_grpc(intake, settings)
         stack.push_async_callback(grpc_server.stop, GRACE_SECONDS)
         queries = Queries(store, settings)

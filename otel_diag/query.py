@@ -55,7 +55,7 @@ from otel_diag.model import (
     TraceDiff,
     TraceSummary,
 )
-from otel_diag.reader import Reader, Row, Unit, collect_stats, peer_of
+from otel_diag.reader import Reader, Row, Unit, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
     diagnoses,
@@ -263,16 +263,19 @@ class Queries:
         failed = narrowing.statuses or (Status.FAILED, Status.TIMEOUT)
         if not all(status.is_failure for status in failed):
             raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
-        statement = statements.executions(self._reader, replace(narrowing, statuses=failed), since, until).order_by(
-            trace_summaries.c.started_at.desc()
-        )
-        rows = self._reader.rows(statement.limit(PATTERN_ROWS))
-        shown = self._diagnosed(rows[:limit])
+        narrowing = replace(narrowing, statuses=failed)
+        newest_first = trace_summaries.c.started_at.desc()
+        # Patterns are sought among many rows, of which few columns matter; what is shown is read whole.
+        among = statements.executions(self._reader, narrowing, since, until, *pattern_columns()).order_by(newest_first)
+        whole = statements.executions(self._reader, narrowing, since, until).order_by(newest_first)
+        rows = self._reader.rows(among.limit(PATTERN_ROWS))
+        shown = self._diagnosed(self._reader.rows(whole.limit(limit)))
+        known = {row["unit_id"]: row for row in shown}
         failures = RecentFailures(
-            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(statement),
+            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(whole),
             since=since,
             failures=[failure_of_row(row) for row in shown],
-            patterns=jobs.failure_patterns([peer_of(row) for row in [*shown, *rows[limit:]]]),
+            patterns=jobs.failure_patterns([peer_of(known.get(row["unit_id"], row)) for row in rows]),
         )
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 

@@ -20,7 +20,14 @@ from otel_diag.decode.rows import table_to_spans
 from otel_diag.errors import NotFound
 from otel_diag.model import Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
-from otel_diag.store.schema import executions, operation_baselines, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.schema import (
+    diagnoses,
+    executions,
+    operation_baselines,
+    trace_arrivals,
+    trace_spans,
+    trace_summaries,
+)
 from otel_diag.store.text import as_text
 
 Row = dict[str, Any]
@@ -466,23 +473,39 @@ def _declared(row: Row) -> Declared:
     )
 
 
+_PATTERN_COLUMNS = [
+    "unit_id",
+    "execution_id",
+    "trace_id",
+    "status",
+    "duration_ms",
+    "model_id",
+    "region",
+    "job_id",
+    "error_message",
+    "started_at",
+    "failure_point",
+]
+
+
+def pattern_columns() -> list[Column[Any]]:
+    """What :func:`peer_of` needs where only the outcome matters; joined with diagnoses, their root cause too."""
+    return [*(trace_summaries.c[name] for name in _PATTERN_COLUMNS), diagnoses.c.root_cause_type]
+
+
 def _peer_columns() -> list[Column[Any]]:
-    names = (
-        "unit_id execution_id trace_id status duration_ms elements hops model_id region job_id "
-        "error_message started_at failure_point"
-    )
-    return [trace_summaries.c[name] for name in names.split()]
+    return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops")]
 
 
 def peer_of(row: Row) -> Peer:
-    """A summary row (with its diagnosis joined, or without) as what the analysis compares with."""
+    """A summary row as what the analysis compares with; without the columns that were not read."""
     return Peer(
         execution_id=row["execution_id"],
         trace_id=row["trace_id"],
         status=Status(row["status"]),
         duration_ms=row["duration_ms"],
-        elements=tuple(json.loads(row["elements"])),
-        hops=tuple((caller, callee) for caller, callee in json.loads(row["hops"])),
+        elements=tuple(json.loads(row.get("elements", "[]"))),
+        hops=tuple((caller, callee) for caller, callee in json.loads(row.get("hops", "[]"))),
         model_id=row["model_id"],
         region=row["region"],
         job_id=row["job_id"],

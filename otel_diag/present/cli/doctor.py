@@ -68,7 +68,7 @@ def _python() -> Check:
 
 def _server(server: Endpoints | None) -> Check:
     if server is None:
-        return Check("server", True, "none runs on this embedded store")
+        return Check("server", True, "none was found for this store")
     return Check("server", True, f"pid {server.pid} at {server.url}")
 
 
