@@ -117,13 +117,16 @@ def _read(response: httpx.Response) -> Any:
 
 
 @contextmanager
-def serving(store: str) -> Iterator[Server]:
-    """``serve`` on free ports, ready; stopped as a service manager does, unless the block ended it."""
+def serving(store: str, **settings: str) -> Iterator[Server]:
+    """``serve`` on free ports, ready; stopped as a service manager does, unless the block ended it.
+
+    ``settings`` are further environment variables.
+    """
     process = subprocess.Popen(
         [*PROGRAM, "serve", "--store", store, *ANY_PORTS, "--json"],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment() | settings,
         cwd=tempfile.gettempdir(),
     )
     try:

@@ -66,20 +66,17 @@ def test_other_signals_are_reported_as_skipped(tmp_path: Path) -> None:
         assert (result["spans"], result["stored"], result["rejected"], result["broken"]) == (0, 0, {}, [])
 
 
-def test_import_through_the_running_server_stores_the_same(store_url: str) -> None:
-    files = sample_files()
-    with serving(store_url) as server:
+def test_import_beside_the_running_server_stores_the_same(store_url: str) -> None:
+    files = [*incident_files()[:1], *sample_files()]
+    # Both summarise at once what arrives, so each meets traces that the other has just done.
+    with serving(store_url, OTEL_DIAG_QUIET_SECONDS="0") as server:
         results = answer_of("import", *files, "--store", store_url)
-        assert sum(result["spans"] for result in results) == contents(files).total()
+        given = contents(files)
+        assert sum(result["spans"] for result in results) == given.total()
         assert not any(result["rejected"] or result["broken"] for result in results)
-        assert server.span_count() == len(contents(files))
+        assert server.span_count() == len(given)
         exported = command("export", "--all", "--store", store_url)
-    back = [json.loads(line) for line in exported.stdout.splitlines()]
-    assert len(back) == len(set(trace_ids_of(files)))
-
-
-def trace_ids_of(files: Iterable[Path]) -> Iterable[str]:
-    return (dict(span)["traceId"] for *_, span in contents(files))
+    assert len(exported.stdout.splitlines()) == len({dict(span)["traceId"] for *_, span in given})
 
 
 def test_what_cannot_be_stored_is_counted_with_its_reason(tmp_path: Path) -> None:
