@@ -403,7 +403,6 @@ class JobAnalysis(Answer):
     failed_executions: int
     analysis: list[ExecutionAnalysis]
     pattern: str
-    root_cause: RootCause | None = None
     next_steps: list[NextStep] = []
 
 

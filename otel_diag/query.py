@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import func
+from sqlalchemy import Select, func
 
 from otel_diag import questions, statements
 from otel_diag.analyse import compare as comparing
@@ -72,11 +72,16 @@ SIMILAR_CANDIDATES = 300
 SIMILAR_LIMIT = 5
 JOB_EXECUTIONS_SHOWN = 20
 MAP_TRACES = 500
-PATTERN_ROWS = 2_000
-"""Patterns are sought among at most this many executions, the newest."""
+PATTERN_ROWS = 500
+"""Patterns are sought among at most this many failures, the newest."""
+
+JOB_ROWS = 2_000
+"""Executions of a job that are looked at; all of them are counted."""
 
 ALIKE_WINDOW = timedelta(days=7)
 ALIKE_SHOWN = 20
+
+FAILURES = (Status.FAILED, Status.TIMEOUT)
 
 CLOCK_SLACK = timedelta(minutes=5)
 """Windows that end now reach this far ahead: senders' clocks may run fast."""
@@ -238,19 +243,25 @@ class Queries:
             own = self._reader.execution(execution_id)
             job_id = summarise(own.trace).job_id
             rows = [summary_row(self._reader.tenant, own.trace, self._now()) | {"root_cause_type": None}]
+        total = failed = 0
         if job_id is not None:
-            rows += [row for row in self._job_rows(job_id) if row["execution_id"] != execution_id]
+            of_job = self._of_job(Narrowing(jobs=(job_id,)))
+            known = self._reader.rows(of_job.order_by(trace_summaries.c.started_at).limit(JOB_ROWS))
+            rows += [row for row in known if row["execution_id"] != execution_id]
+            if len(known) == JOB_ROWS:
+                total = self._reader.count(of_job)
+                failed = self._reader.count(self._of_job(Narrowing(jobs=(job_id,), statuses=FAILURES)))
         if not rows:
             raise self._unknown_job(job_id)
         failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
-        shown = failed_first[:JOB_EXECUTIONS_SHOWN]
+        shown = self._diagnosed(failed_first[:JOB_EXECUTIONS_SHOWN])
         spans = self._reader.spans(self._reader.trace_bounds([r["trace_id"] for r in shown if r["trace_id"]]))
         analysis = JobAnalysis(
             job_id=job_id,
-            total_executions=len(rows),
-            failed_executions=sum(Status(row["status"]).is_failure for row in rows),
+            total_executions=total or len(rows),
+            failed_executions=failed or sum(Status(row["status"]).is_failure for row in rows),
             analysis=[analysis_of_row(row, spans.get(row["trace_id"], ())) for row in shown],
-            pattern=jobs.job_pattern([peer_of(row) for row in rows]),
+            pattern=jobs.job_pattern([peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]),
         )
         return analysis.model_copy(update={"next_steps": next_steps.after_job(analysis)})
 
@@ -260,7 +271,7 @@ class Queries:
             raise BadInput("limit must be at least 1")
         since, until = self._window(filters)
         narrowing = filters.narrowing()
-        failed = narrowing.statuses or (Status.FAILED, Status.TIMEOUT)
+        failed = narrowing.statuses or FAILURES
         if not all(status.is_failure for status in failed):
             raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
         narrowing = replace(narrowing, statuses=failed)
@@ -321,7 +332,7 @@ class Queries:
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
         summary = summarise(unit.trace)
-        narrowing = Narrowing(statuses=(Status.FAILED, Status.TIMEOUT), root_causes=(cause.root_cause_type,))
+        narrowing = Narrowing(statuses=FAILURES, root_causes=(cause.root_cause_type,))
         moment = summary.started_at or self._now()
         around = (moment - ALIKE_WINDOW, moment + ALIKE_WINDOW)
         statement = statements.executions(self._reader, narrowing, *around).where(
@@ -500,9 +511,10 @@ class Queries:
         return similar.rank_similar(summary, candidates, limit=3, threshold=0.0)
 
     def _diagnosed(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with their root causes, judged now where the worker has not come to it yet."""
+        """The rows with their root causes; failures are judged now where the worker has not come to them yet."""
+        due = [row for row in rows if row["root_cause_type"] is None and Status(row["status"]).is_failure]
         reader = Reader(self._store, self._reader.tenant, remember=True)
-        units = reader.units([row for row in rows if row["root_cause_type"] is None])
+        units = reader.units(due)
         reports = judge_all(reader, units, now=self._now(), settle=self._settle)
         causes = {unit.unit_id: report.root_cause for unit, report in zip(units, reports, strict=True)}
         return [
@@ -510,13 +522,8 @@ class Queries:
             for row in rows
         ]
 
-    def _job_rows(self, job_id: str) -> list[Row]:
-        narrowing = Narrowing(jobs=(job_id,))
-        return self._reader.rows(
-            statements.executions(self._reader, narrowing, ALL_TIME, self._now() + CLOCK_SLACK)
-            .order_by(trace_summaries.c.started_at)
-            .limit(PATTERN_ROWS)
-        )
+    def _of_job(self, narrowing: Narrowing) -> Select[Any]:
+        return statements.executions(self._reader, narrowing, ALL_TIME, self._now() + CLOCK_SLACK)
 
     def _unknown_job(self, job_id: str | None) -> NotFound:
         summaries = trace_summaries.c

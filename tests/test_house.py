@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "questions": {*BASE, "analyse", "ask", "briefs", "reader", "statements", "store"},
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
     "discovery": {"config"},
-    "app": {*BASE, "config", "decode", "discovery", "present", "query", "receive", "store", "worker", "__init__"},
+    "server": {*BASE, "config", "discovery", "present", "query", "receive", "store", "worker"},
+    "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "worker"},
     "present": {*BASE, "config", "query", "__init__"},
 }
 ALSO = {"present/cli": {"app", "decode", "discovery"}}

@@ -136,8 +136,6 @@ def job(answer: JobAnalysis) -> str:
     name = f"job {code(answer.job_id)}" if answer.job_id is not None else "execution"
     page.add(f"# {name}: {answer.failed_executions} of {answer.total_executions} executions failed")
     page.add("", f"**Pattern:** {code(answer.pattern, MAX_TEXT)}")
-    if answer.root_cause is not None:
-        _root_cause(page, answer.root_cause)
     rows = [
         [
             f"{STATUS_MARKS[e.status]} {key_name(e.execution_id, e.trace_id)}",

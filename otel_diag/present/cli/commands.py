@@ -44,7 +44,6 @@ from otel_diag.present.cli.transfer import (
 )
 from otel_diag.present.client import AnyQueries
 from otel_diag.present.inputs import make_filters, make_key, parse_key
-from otel_diag.present.mcp.server import build_server
 from otel_diag.present.text import clean
 from otel_diag.query import Key
 
@@ -144,6 +143,7 @@ def failures(
     model_id: Text_ = None,
     region: Text_ = None,
     service: Text_ = None,
+    operation: Text_ = None,
     root_cause_type: Text_ = None,
     store: Store = None,
     as_json: Json = False,
@@ -155,6 +155,7 @@ def failures(
         model_id=model_id,
         region=region,
         service=service,
+        operation=operation,
         root_cause_type=root_cause_type,
         since=since,
         until=until,
@@ -288,6 +289,8 @@ def migrate(store: Store = None, as_json: Json = False) -> None:
 @app.command()
 def mcp(store: Store = None) -> None:
     """Serve MCP over stdin and stdout: what an IDE starts. Never keeps `serve` from starting."""
+    from otel_diag.present.mcp.server import build_server  # half a second to load, for this command only
+
     settings = settings_of(store=store)
     build_server(lambda: wiring.open_queries(settings)).run("stdio")
 

@@ -103,8 +103,6 @@ def job(answer: JobAnalysis) -> RenderableType:
         Text(f"{name}: {answer.failed_executions} of {answer.total_executions} executions failed", style="bold"),
         Text(clean(answer.pattern, 600)),
     ]
-    if answer.root_cause is not None:
-        parts.append(_root_cause(answer.root_cause))
     rows = [
         [
             _marked(e.status, e.execution_id, e.trace_id),

@@ -117,6 +117,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         model_id: str | None = None,
         region: str | None = None,
         service: str | None = None,
+        operation: str | None = None,
         root_cause_type: Annotated[str | None, Field(description="Such as NETWORK_TIMEOUT.")] = None,
     ) -> Annotated[CallToolResult, RecentFailures]:
         """The latest failed executions across jobs, each with its root cause type, and patterns they share. Start here
@@ -128,6 +129,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
                 model_id=model_id,
                 region=region,
                 service=service,
+                operation=operation,
                 root_cause_type=root_cause_type,
                 since=since,
             )
