@@ -356,7 +356,8 @@ class Reader:
         summaries = trace_summaries.c
         trace = unit.trace
         day = _day(trace)
-        alike = [and_(summaries.root_service == root[0], summaries.root_operation == root[1])]
+        same_root = and_(summaries.root_service == root[0], summaries.root_operation == root[1])
+        alike = [same_root]
         job_id = _first([*(span.job_id for span in trace.spans), trace.declared.job_id if trace.declared else None])
         if job_id is not None:
             alike.append(summaries.job_id == job_id)
@@ -365,19 +366,25 @@ class Reader:
         statement = (
             self.select(trace_summaries, *_peer_columns())
             .where(
-                or_(*alike),
                 summaries.span_count > 0,
                 summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
             )
             .order_by(summaries.started_at.desc())
             .limit(limit + 1)  # itself may be among them
         )
-        if status is not None:
-            statement = statement.where(summaries.status == status.value)
+        if status is not Status.COMPLETED:
+            wanted = statement if status is None else statement.where(summaries.status == status.value)
+            return self._same_model_first(unit, wanted.where(or_(*alike)), limit)
+        # A trace that lacks spans teaches the wrong template: only where no whole one is known, and never by its job.
+        completed = statement.where(summaries.status == status.value)
+        whole = self._same_model_first(unit, completed.where(or_(*alike), summaries.complete), limit)
+        return whole or self._same_model_first(unit, completed.where(same_root), limit)
+
+    def _same_model_first(self, unit: Unit, statement: Select[Any], limit: int) -> tuple[Peer, ...]:
         found: tuple[Peer, ...] = ()
-        model_id = _model_of(trace)
+        model_id = _model_of(unit.trace)
         if model_id is not None:
-            found = self._others(unit, statement.where(summaries.model_id == model_id))
+            found = self._others(unit, statement.where(trace_summaries.c.model_id == model_id))
         if len(found) < MIN_PEERS:
             known = set(found)
             found += tuple(peer for peer in self._others(unit, statement) if peer not in known)

@@ -224,3 +224,14 @@ def test_sql_that_does_not_fit_the_tables_is_the_callers_mistake(stored: Store, 
     with pytest.raises(BadInput, match="no_such_column") as caught:
         queries.sql("SELECT no_such_column FROM trace_spans")
     assert "trace_summaries" in caught.value.hint
+
+
+def test_what_is_left_of_another_trace_is_no_yardstick(store: Store, work: Work, queries: Queries) -> None:
+    other = Execution(7, inference_ms=1)
+    send_bytes(store, other.requests_by_service()[2])  # only what modal saw of it: 17 ms, and calls nobody
+    send(store, DIED)
+    work()
+    report = queries.diagnose(Key(execution_id=2194))
+    assert report.data_quality.baseline_executions == 0
+    assert report.root_cause is not None
+    assert report.root_cause.root_cause_type is RootCauseType.PRE_EXECUTION_FAILURE
