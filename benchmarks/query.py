@@ -99,8 +99,8 @@ def batch(rng: np.random.Generator, first: int, executions: int, total: int, now
     return pa.table(rows, schema=SPAN_SCHEMA)
 
 
-def fill(store: Store, spans: int) -> tuple[float, float]:
-    """Write and summarise; returns (spans/s written, spans/s summarised)."""
+def fill(store: Store, spans: int) -> tuple[float, float, float]:
+    """Write, summarise, diagnose; returns (spans/s written, spans/s summarised, failures/s diagnosed)."""
     rng = np.random.default_rng(7)
     total = spans // SPANS_EACH
     now_ns = time.time_ns()
@@ -115,9 +115,10 @@ def fill(store: Store, spans: int) -> tuple[float, float]:
     while worker.fold_quiet():
         pass
     folding = time.perf_counter() - begun
-    for _ in range(10):  # the newest failures, as the worker takes them
-        worker.diagnose_suspects()
-    return spans / writing, spans / folding
+    begun = time.perf_counter()
+    while worker.diagnose_suspects():
+        pass
+    return spans / writing, spans / folding, worker.counters.diagnosed / (time.perf_counter() - begun)
 
 
 def questions(total: int) -> dict[str, Callable[[int], dict[str, Any]]]:
@@ -170,8 +171,10 @@ def store_url(backend: str) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(name: str, spans: int, rates: tuple[float, float], timings: dict[str, list[float]]) -> bool:
-    print(f"\n{name}, {spans:,} spans: written {rates[0]:,.0f}/s, summarised {rates[1]:,.0f}/s")
+def report(name: str, spans: int, rates: tuple[float, float, float], timings: dict[str, list[float]]) -> bool:
+    written, summarised, diagnosed = rates
+    print(f"\n{name}, {spans:,} spans: written {written:,.0f}/s, summarised {summarised:,.0f}/s")
+    print(f"  {diagnosed:,.0f} failed executions diagnosed a second")
     print(f"  {'tool':26} {'p50 ms':>8} {'p95 ms':>8} {'p95 / limit':>12}")
     fine = True
     for tool, values in timings.items():
