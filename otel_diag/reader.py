@@ -121,15 +121,14 @@ class Reader:
         declared = self.declared([execution_id], []).get(execution_id)
         if declared is not None and declared.trace_id is not None and declared.trace_id not in bounds:
             bounds |= self.trace_bounds([declared.trace_id])
-        if not bounds and declared is None:
-            raise self._unknown_execution(execution_id)
         newest_first = sorted(bounds, key=lambda trace_id: bounds[trace_id].first, reverse=True)
         newest = newest_first[0] if newest_first else None
         spans: tuple[Span, ...] = ()
         if newest is not None:
-            spans = self.spans({newest: bounds[newest].union(self._arrived([newest]).get(newest, bounds[newest]))})[
-                newest
-            ]
+            whole = bounds[newest].union(self._arrived([newest]).get(newest, bounds[newest]))
+            spans = self.spans({newest: whole}).get(newest, ())
+        if not spans and declared is None:
+            raise self._unknown_execution(execution_id)
         unit = _unit_of(spans, newest, execution_id, declared)
         summary = next((row for row in rows if row["unit_id"] == unit_id(unit)), None)
         return Unit(unit, tuple(newest_first), _newest(spans), summary)
