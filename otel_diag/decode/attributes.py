@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_diag.decode.columns import (
+    NO_TEXT,
     Int64s,
     concatenated,
     field,
@@ -205,13 +206,32 @@ class FlatAttributes:
 
 def _pair_texts(keys: list[str], flat: FlatAttributes) -> pa.Array:
     """``"key":value`` per attribute."""
-    rows = len(flat.codes)
+    bodies, is_string = _value_bodies(flat.values)
+    openings = texts_of(keys + [key + '"' for key in keys])
+    return concatenated(
+        openings.take(pa.array(flat.codes + is_string * len(keys))), bodies, _CLOSINGS.take(pa.array(is_string))
+    )
+
+
+def json_values(values: pa.StructArray) -> pa.Array:
+    """The JSON text of each AnyValue; null where there is none, which the empty value (``null``) is not."""
+    bodies, is_string = _value_bodies(values)
+    quotes = _CLOSINGS.take(pa.array(is_string))
+    return pc.if_else(values.is_valid(), concatenated(quotes, bodies, quotes), NO_TEXT)
+
+
+_CLOSINGS: Final = texts_of(["", '"'])
+
+
+def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, npt.NDArray[np.int8]]:
+    """The JSON text of each AnyValue, strings without their quotes, and 1 for each that is a string."""
+    rows = len(values)
     bodies = [texts_of(["null"])]
     body_of = np.zeros(rows, np.int64)
-    is_string = np.zeros(rows, bool)
+    is_string = np.zeros(rows, np.int8)
     filled = 1
     for name, encode in _ENCODERS.items():
-        column = field(flat.values, name)
+        column = field(values, name)
         if column.null_count == rows:
             continue
         at = column.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
@@ -219,13 +239,8 @@ def _pair_texts(keys: list[str], flat: FlatAttributes) -> pa.Array:
         body_of[at] = np.arange(filled, filled + len(at))
         filled += len(at)
         if name == "string_value":
-            is_string[at] = True
-    openings = texts_of(keys + [key + '"' for key in keys])
-    return concatenated(
-        openings.take(pa.array(flat.codes + is_string * len(keys))),
-        pa.concat_arrays(bodies).take(pa.array(body_of)),
-        texts_of(["", '"']).take(pa.array(is_string.astype(np.int8))),
-    )
+            is_string[at] = 1
+    return pa.concat_arrays(bodies).take(pa.array(body_of)), is_string
 
 
 def _double_texts(column: pa.Array) -> pa.Array:
@@ -252,11 +267,18 @@ def _array_texts(column: pa.Array) -> pa.Array:
 
 
 def _kvlist_texts(column: pa.Array) -> pa.Array:
-    def members(kvlist: dict[str, list[bytes]]) -> dict[str, object]:
-        items = map(KeyValue.FromString, kvlist["values"])
-        return _object((_escaped_key(item.key), _value(item.value)) for item in items)
+    def members(kvlist: dict[str, list[Any]]) -> dict[str, object]:
+        return _object((_escaped_key(item.key), _value(item.value)) for item in map(_key_value, kvlist["values"]))
 
     return _each(column, members)
+
+
+def _key_value(item: bytes | dict[str, Any]) -> KeyValue:
+    """ptars leaves a message in bytes where its type comes a second time, so one level later below a bare AnyValue."""
+    if isinstance(item, bytes):
+        pair: KeyValue = KeyValue.FromString(item)
+        return pair
+    return KeyValue(key=item["key"], value=AnyValue.FromString(item["value"] or b""))
 
 
 def _plain_texts(column: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ OpenLLMetry (Traceloop); deprecated predecessors are read too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,10 +112,13 @@ _EXCEPTION_TYPE: Final = Column(_TEXT, ("exception.type",))
 _EXCEPTION_MESSAGE: Final = Column(_TEXT, ("exception.message",))
 
 
-def typed_columns(own: FlatAttributes, resources: FlatAttributes, resource_of: pa.Array) -> dict[str, pa.Array]:
-    """The columns of the alias table, one row per span: its own attributes first, then those of its resource."""
+def typed_columns(
+    own: FlatAttributes, resources: FlatAttributes, resource_of: pa.Array, names: Collection[str] = ALIASES.keys()
+) -> dict[str, pa.Array]:
+    """These columns of the alias table, one row per record: its own attributes first, then those of its resource."""
     columns = {}
-    for name, column in ALIASES.items():
+    for name in names:
+        column = ALIASES[name]
         values = read(column, own)
         if any(_name(alias) in resources.codes_by_key for alias in column.names):
             values = pc.coalesce(values, read(column, resources).take(resource_of))
