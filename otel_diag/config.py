@@ -8,10 +8,27 @@ from __future__ import annotations
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from otel_diag.errors import BadInput
 
@@ -52,6 +69,27 @@ def embedded_path(store_url: str) -> Path | None:
     return Path(store_url.removeprefix(prefix).partition("?")[0]).absolute()
 
 
+class Role(StrEnum):
+    """What a token is for: sending telemetry (and recording executions), or asking questions."""
+
+    INGEST = "ingest"
+    READ = "read"
+
+
+Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class Token(BaseModel):
+    """A token that is known, by its hash: what reads the settings cannot use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, description="For people: in messages, never a secret.")
+    tenant: Tenant = Field("default", description="Whose data it writes and reads.")
+    roles: tuple[Role, ...] = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, in hexadecimal.")
+
+
 class Settings(BaseSettings):
     """One instance is made at start-up and passed down; nothing else reads the environment."""
 
@@ -66,7 +104,32 @@ class Settings(BaseSettings):
     grpc_port: int = Field(4317, ge=0, le=65535, description="OTLP over gRPC; 0 takes any free port.")
     http_port: int = Field(4318, ge=0, le=65535, description="OTLP over HTTP; 0 takes any free port.")
     port: int = Field(4319, ge=0, le=65535, description="REST, MCP and pages; 0 takes any free port.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default_factory=tuple, description="Further names under which REST and MCP may be addressed."
+    )
 
+    tokens: tuple[Token, ...] = Field(default_factory=tuple, description="Who may do what; none: everybody, everything.")
+    allow_anonymous: bool = Field(False, description="Listen beyond this machine although nobody has to show a token.")
+    tenant: Tenant = Field("default", description="Whose data is meant where no token says it.")
+    token: SecretStr | None = Field(None, description="What commands show to a running server.")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain of the server: TLS on all three ports.")
+    tls_key: Path | None = Field(None, description="Its private key, PEM.")
+    tls_client_ca: Path | None = Field(None, description="PEM; clients must show a certificate that it signed.")
+    client_cert: Path | None = Field(None, description="PEM certificate that commands show to such a server.")
+    client_key: Path | None = Field(None, description="Its private key, PEM.")
+
+    max_connections: int = Field(
+        1_000, gt=0, description="Connections a port takes at once, and calls under way over gRPC."
+    )
+    head_seconds: float = Field(10.0, gt=0, description="A connection or a request's head takes at most this long.")
+    body_seconds: float = Field(60.0, gt=0, description="A request's body takes at most this long to arrive.")
+    idle_seconds: float = Field(75.0, gt=0, description="An HTTP connection without requests is closed after this.")
+    grpc_connection_seconds: float = Field(
+        3_600.0, gt=0, description="A gRPC connection is closed, after its calls, at this age: clients spread anew."
+    )
+    max_records_per_second: int = Field(
+        0, ge=0, description="Spans, metric points and log records a tenant may send in a second; 0: any number."
+    )
     max_request_bytes: int = Field(64 * MIB, gt=0, description="Largest OTLP request, on the wire and decompressed.")
     max_queued_bytes: int = Field(
         256 * MIB, gt=0, description="Requests waiting for their commit; past it, clients are told to retry."
@@ -81,6 +144,24 @@ class Settings(BaseSettings):
 
     query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")
     query_seconds: float = Field(10.0, gt=0, description="A query running longer is cancelled.")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name for name in value.replace(",", " ").split() if name] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what in ("name", "sha256"):
+            if len({getattr(token, what) for token in self.tokens}) < len(self.tokens):
+                raise ValueError(f"two tokens have the same {what}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("client_cert and client_key belong together")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -36,6 +36,14 @@ class NotFound(OtelDiagError):
         self.nearest = nearest
 
 
+class Unauthenticated(OtelDiagError):
+    """Nobody known asks: no token, or one that is not known."""
+
+
+class Forbidden(OtelDiagError):
+    """Who asks is known and may not do this."""
+
+
 class Unsupported(OtelDiagError):
     """This backend or build cannot do that; it refuses rather than approximates."""
 
