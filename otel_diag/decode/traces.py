@@ -1,22 +1,18 @@
 """OTLP trace requests, wire to Arrow, without a Python object per span.
 
-protobuf (upb) parses first and writes its own bytes again: it rejects garbage and leaves ptars only canonical input,
-because ptars panics on some malformed lengths. ptars turns the bytes into nested Arrow columns, and pyarrow and
-numpy flatten those into ``model.SPAN_SCHEMA``.
+ptars turns the bytes into nested Arrow columns, and pyarrow and numpy flatten those into ``model.SPAN_SCHEMA``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import ptars
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_diag.decode import semconv
@@ -37,7 +33,7 @@ from otel_diag.decode.columns import (
     text,
     texts_of,
 )
-from otel_diag.decode.utf8 import replace_invalid_utf8
+from otel_diag.decode.requests import Decoded, Flattened, Wire
 from otel_diag.errors import BadInput
 from otel_diag.model import NANOS_PER_MS, SPAN_SCHEMA, UNKNOWN_SERVICE
 
@@ -49,8 +45,7 @@ MAX_EXPANDED_BYTES: Final = 1 << 30
 """Every row repeats its resource; a request whose repeated resources exceed this is refused (64 MiB could ask for
 terabytes)."""
 
-_REQUEST: Final = ExportTraceServiceRequest.DESCRIPTOR
-_HANDLER: Final = ptars.HandlerPool([_REQUEST.file]).get_for_message(_REQUEST)
+Bools = npt.NDArray[np.bool_]
 
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 
@@ -82,81 +77,54 @@ _HASHED: Final = (
 retry of a stored span into a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What became of one request.
-
-    ``batch``: ``model.SPAN_SCHEMA``, the accepted spans in wire order. ``spans`` counts all spans of the request,
-    ``rejected`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD.
-    """
-
-    batch: pa.Table
-    spans: int
-    reasons: dict[str, int]
-    sanitised: int = 0
-
-    @property
-    def rejected(self) -> int:
-        return sum(self.reasons.values())
-
-    @property
-    def message(self) -> str:
-        """English, for partial success; empty when there is nothing to say."""
-        parts = [f"{count} of {self.spans} spans rejected: {reason}" for reason, count in self.reasons.items()]
-        if self.sanitised:
-            parts.append(f"invalid UTF-8 in {self.sanitised} texts was replaced by U+FFFD")
-        return "; ".join(parts)
-
-
 def decode_traces(payload: bytes, tenant: str) -> Decoded:
     """Decode one ExportTraceServiceRequest. Raises BadInput when it is not one."""
-    canonical, sanitised = _canonical(payload)
-    request = _HANDLER.list_to_record_batch([canonical])
-    resources = request.column("resource_spans").flatten()
+    return TRACES.decode_one(payload, tenant)
+
+
+def _flatten(requests: pa.RecordBatch, tenants: pa.Array) -> Flattened:
+    """All spans of the requests as rows of SPAN_SCHEMA."""
+    resource_lists = requests.column("resource_spans")
+    resources = resource_lists.flatten()
     scope_lists = field(resources, "scope_spans")
     scopes = scope_lists.flatten()
     span_lists = field(scopes, "spans")
     spans = span_lists.flatten()
-    total = len(spans)
+    request_of_resource = owners(list_offsets(resource_lists))
     resource_of_scope = owners(list_offsets(scope_lists))
     scope_of_span = owners(list_offsets(span_lists))
-    spans, scope_of_span, reasons = _accepted(spans, scope_of_span)
-    batch = _table(resources, scopes, spans, resource_of_scope, scope_of_span, tenant)
-    return Decoded(batch, total, reasons, sanitised)
+    request_of_span = request_of_resource[resource_of_scope[scope_of_span]]
+    kept, rejected = _accepted(spans)
+    accepted = request_of_span
+    if rejected:
+        spans, scope_of_span, accepted = spans.filter(pa.array(kept)), scope_of_span[kept], request_of_span[kept]
+    table = _table(resources, scopes, spans, resource_of_scope, scope_of_span, tenants.take(pa.array(accepted)))
+    return Flattened(
+        table=table,
+        request_of_row=accepted,
+        request_of_record=request_of_span,
+        rejected={reason: request_of_span[bad] for reason, bad in rejected.items()},
+    )
 
 
-def _canonical(payload: bytes) -> tuple[bytes, int]:
-    """The request as upb writes it, and how many of its texts were repaired."""
-    try:
-        return ExportTraceServiceRequest.FromString(payload).SerializeToString(), 0
-    except DecodeError as error:
-        repaired = replace_invalid_utf8(payload, _REQUEST)
-        if repaired is None:
-            raise BadInput(f"not an ExportTraceServiceRequest: {error}") from error
-        return repaired
-
-
-def _accepted(spans: pa.StructArray, scope_of_span: Int64s) -> tuple[pa.StructArray, Int64s, dict[str, int]]:
-    """The spans with usable ids, and the number of the others by reason."""
+def _accepted(spans: pa.StructArray) -> tuple[Bools, dict[str, Bools]]:
+    """Which spans have usable ids, and the others by reason."""
     checks = {
         "trace_id must be 16 bytes and not zero": _bad_id(field(spans, "trace_id"), _TRACE_ID_BYTES),
         "span_id must be 8 bytes and not zero": _bad_id(field(spans, "span_id"), _SPAN_ID_BYTES),
         "parent_span_id must be empty or 8 bytes": _bad_parent(field(spans, "parent_span_id")),
     }
-    rejected = np.zeros(len(spans), bool)
-    reasons: dict[str, int] = {}
+    kept = np.ones(len(spans), bool)
+    rejected = {}
     for reason, bad in checks.items():
-        fresh = bad & ~rejected
+        fresh = bad & kept
         if fresh.any():
-            reasons[reason] = int(fresh.sum())
-            rejected |= fresh
-    if not reasons:
-        return spans, scope_of_span, reasons
-    kept = ~rejected
-    return spans.filter(pa.array(kept)), scope_of_span[kept], reasons
+            rejected[reason] = fresh
+            kept &= ~bad
+    return kept, rejected
 
 
-def _bad_id(ids: pa.Array, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _bad_id(ids: pa.Array, size: int) -> Bools:
     good = pc.and_(
         pc.equal(pc.binary_length(ids), pa.scalar(size, pa.int32())),
         pc.not_equal(ids, pa.scalar(bytes(size), pa.binary())),
@@ -164,7 +132,7 @@ def _bad_id(ids: pa.Array, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool
     return ~np.asarray(good.to_numpy(zero_copy_only=False), bool)
 
 
-def _bad_parent(ids: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _bad_parent(ids: pa.Array) -> Bools:
     good = pc.is_in(pc.binary_length(ids), pa.array([0, _SPAN_ID_BYTES], pa.int32()))
     return ~np.asarray(good.to_numpy(zero_copy_only=False), bool)
 
@@ -175,7 +143,7 @@ def _table(
     spans: pa.StructArray,
     resource_of_scope: Int64s,
     scope_of_span: Int64s,
-    tenant: str,
+    tenants: pa.Array,
 ) -> pa.Table:
     rows = len(spans)
     to_scope = pa.array(scope_of_span)
@@ -209,7 +177,7 @@ def _table(
         semconv.read(semconv.Column(pa.string(), ("service.name",)), resource_attributes), text(UNKNOWN_SERVICE)
     )
     columns = {
-        "tenant": pa.repeat(text(tenant), rows),
+        "tenant": tenants,
         "trace_id": hex_text(field(spans, "trace_id")),
         "span_id": hex_text(field(spans, "span_id")),
         "parent_span_id": _parents(field(spans, "parent_span_id")),
@@ -400,3 +368,6 @@ def _content_hash(columns: list[pa.Array], rows: int) -> pa.Array:
     digest = xxhash.xxh3_64_intdigest
     hashes = [digest(data[start:end]) for start, end in pairwise(offsets)]
     return pa.array(np.array(hashes, np.uint64).view(np.int64))
+
+
+TRACES: Final = Wire.of(ExportTraceServiceRequest, _flatten, "spans")

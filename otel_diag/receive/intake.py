@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -17,18 +17,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from otel_diag.config import Settings
+from otel_diag.config import MIB, Settings
 from otel_diag.decode.otlp_json import json_to_request
-from otel_diag.decode.traces import Decoded, decode_traces
-from otel_diag.errors import OtelDiagError
+from otel_diag.decode.requests import Decoded
+from otel_diag.decode.traces import TRACES
+from otel_diag.errors import BadInput, OtelDiagError, Transient
 from otel_diag.receive.commit import GroupCommit
+from otel_diag.receive.groups import Groups, Rules
 from otel_diag.receive.limits import Budget
 from otel_diag.receive.status import Refusal, refusal_of
+from otel_diag.store.schema import SPANS, SignalTable
 
 log = logging.getLogger(__name__)
 
-DECODE_THREADS: Final = 2
-"""ptars holds the interpreter's lock, so more would only wait for one another."""
+DECODE_BYTES: Final = 4 * MIB
+"""Requests decoded in one call, at most: some 10,000 spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ class Signal:
 
     path: str
     grpc_service: str
-    decode: Callable[[bytes, str], Decoded]
-    """Protobuf request and tenant; raises BadInput."""
+    table: SignalTable
+    decode: Callable[[Sequence[bytes], Sequence[str]], list[Decoded | BadInput]]
+    """Protobuf requests and the tenant of each; what became of each."""
     from_json: Callable[[bytes], bytes]
     """OTLP/JSON request to the protobuf one; raises BadInput."""
     response: Callable[[int, str], Message]
@@ -56,7 +60,8 @@ SIGNALS: Final = (
     Signal(
         path="/v1/traces",
         grpc_service="opentelemetry.proto.collector.trace.v1.TraceService",
-        decode=decode_traces,
+        table=SPANS,
+        decode=TRACES.decode,
         from_json=json_to_request,
         response=_trace_response,
     ),
@@ -78,14 +83,33 @@ class Counters:
         self.refused[refusal.code.name] += 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    signal: Signal
+    body: bytes
+    tenant: str
+    unpack: Callable[[bytes], bytes] | None
+    stored: Future[Decoded] = field(default_factory=Future)
+
+
+Outcome = Decoded | OtelDiagError
+
+
 class Intake:
-    """Decodes off the event loop and acknowledges after the commit. For use on one event loop."""
+    """Decodes off the event loop and acknowledges after the commit. For use on one event loop.
+
+    Two threads in a row: one decodes everything that waits, the other commits everything that is decoded, and while
+    they are busy the next requests gather.
+    """
 
     def __init__(self, commits: GroupCommit, settings: Settings) -> None:
         self.counters = Counters()
         self._commits = commits
         self._budget = Budget(settings.max_queued_bytes)
-        self._threads = ThreadPoolExecutor(DECODE_THREADS, "decode")
+        rules: Rules[_Request] = Rules(
+            size=lambda request: len(request.body), limit=DECODE_BYTES, alike=lambda request: request.signal.path
+        )
+        self._decoding = Groups("decode", self._decode_group, rules)
 
     async def export(
         self, signal: Signal, body: bytes, tenant: str, unpack: Callable[[bytes], bytes] | None = None
@@ -95,7 +119,7 @@ class Intake:
         ``unpack`` turns the body into the protobuf request (gzip, JSON), in the decoding thread; it raises BadInput.
         """
         self.counters.requests += 1
-        store = self._store(signal, body, tenant, unpack)
+        store = self._store(_Request(signal, body, tenant, unpack))
         outcome: Message | BaseException = (await asyncio.gather(store, return_exceptions=True))[0]
         if not isinstance(outcome, BaseException):
             return outcome
@@ -106,22 +130,60 @@ class Intake:
         return refusal
 
     def close(self) -> None:
-        """Let go of the decoding threads. The caller has stopped the servers."""
-        self._threads.shutdown()
+        """Let go of the decoding thread. The caller has stopped the servers."""
+        self._decoding.close()
 
-    async def _store(
-        self, signal: Signal, body: bytes, tenant: str, unpack: Callable[[bytes], bytes] | None
-    ) -> Message:
-        with self._budget.spend(len(body)):
-            decode = partial(_decode, signal, body, tenant, unpack)
-            decoded = await asyncio.get_running_loop().run_in_executor(self._threads, decode)
-            if decoded.batch.num_rows:
-                await asyncio.wrap_future(self._commits.submit(decoded.batch))
+    async def _store(self, request: _Request) -> Message:
+        with self._budget.spend(len(request.body)):
+            # Running: a caller that goes away must not take its request out of a group.
+            request.stored.set_running_or_notify_cancel()
+            self._decoding.put([request])
+            decoded = await asyncio.wrap_future(request.stored)
         self.counters.accepted += decoded.batch.num_rows
         self.counters.rejected.update(decoded.reasons)
         self.counters.sanitised += decoded.sanitised
-        return signal.response(decoded.rejected, decoded.message)
+        return request.signal.response(decoded.rejected, decoded.message)
+
+    def _decode_group(self, group: Sequence[_Request]) -> None:
+        # An error nobody foresaw leaves nobody waiting: they may retry.
+        outcomes: Sequence[Outcome] = [Transient("unexpected error, see the server's log")] * len(group)
+        try:
+            outcomes = _decoded(group)
+        finally:
+            self._commit(group, outcomes)
+
+    def _commit(self, group: Sequence[_Request], outcomes: Sequence[Outcome]) -> None:
+        waiting: list[tuple[_Request, Decoded]] = []
+        for request, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, OtelDiagError):
+                request.stored.set_exception(outcome)
+            elif not outcome.batch.num_rows:
+                request.stored.set_result(outcome)
+            else:
+                waiting.append((request, outcome))
+        commits = self._commits.submit([decoded.batch for _, decoded in waiting], group[0].signal.table)
+        for (request, decoded), committed in zip(waiting, commits, strict=True):
+            committed.add_done_callback(partial(_acknowledge, request, decoded))
 
 
-def _decode(signal: Signal, body: bytes, tenant: str, unpack: Callable[[bytes], bytes] | None) -> Decoded:
-    return signal.decode(unpack(body) if unpack else body, tenant)
+def _decoded(group: Sequence[_Request]) -> list[Outcome]:
+    """What became of each request of one signal."""
+    outcomes: dict[_Request, Outcome] = {}
+    payloads: dict[_Request, bytes] = {}
+    for request in group:
+        try:
+            payloads[request] = request.unpack(request.body) if request.unpack else request.body
+        except BadInput as error:
+            outcomes[request] = error
+    decode = group[0].signal.decode
+    decoded = decode(list(payloads.values()), [request.tenant for request in payloads])
+    outcomes.update(zip(payloads, decoded, strict=True))
+    return [outcomes[request] for request in group]
+
+
+def _acknowledge(request: _Request, decoded: Decoded, committed: Future[None]) -> None:
+    error = committed.exception()
+    if error is None:
+        request.stored.set_result(decoded)
+    else:
+        request.stored.set_exception(error)

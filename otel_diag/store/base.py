@@ -14,6 +14,8 @@ import pyarrow as pa
 from sqlalchemy import Delete as SqlDelete
 from sqlalchemy import Select, Table
 
+from otel_diag.store.schema import SPANS, SignalTable
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -67,12 +69,12 @@ Change = Upsert | Accumulate | Delete
 class Store(Protocol):
     """Durable rows. Every method raises Transient (try again) or Permanent; none raises a driver's own error."""
 
-    def append(self, batch: pa.Table) -> Appended:
-        """Commit a batch of ``model.SPAN_SCHEMA`` and its ``trace_arrivals`` rows in one transaction.
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        """Commit a batch of one signal, and the ``trace_arrivals`` rows of spans, in one transaction.
 
-        Durable when it returns. Idempotent: a row whose (tenant, trace_id, span_id, content_hash) is stored
-        already, or stands twice in the batch, counts as a duplicate and is not stored again, however late it comes.
-        ``ingested_at`` is the time of the commit.
+        Durable when it returns. Idempotent: a row whose ``signal.key`` is stored already, or stands twice in the
+        batch, counts as a duplicate and is not stored again, however late it comes. ``ingested_at`` is the time of
+        the commit.
         """
         ...
 

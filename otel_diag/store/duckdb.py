@@ -26,6 +26,7 @@ from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, Start
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
+from otel_diag.store.schema import SPANS, SignalTable
 
 MEMORY: Final = ":memory:"
 
@@ -47,8 +48,6 @@ _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-unty
 
 _HOUR_NANOS: Final = 3_600_000_000_000
 _MAX_RANGES: Final = 16
-
-_KEY: Final = "tenant, trace_id, span_id, content_hash"
 
 
 class DuckDBStore:
@@ -77,14 +76,14 @@ class DuckDBStore:
             raise
         return cls(connection, read_only=read_only)
 
-    def append(self, batch: pa.Table) -> Appended:
-        batch = checked_batch(batch)
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        batch = checked_batch(batch, signal)
         if not batch.num_rows:
             return Appended(stored=0, duplicates=0)
         with self._transaction() as writer:
-            fresh = _without_duplicates(writer, batch)
+            fresh = _without_duplicates(writer, batch, signal)
             if fresh.num_rows:
-                _insert(writer, fresh, datetime.now(UTC))
+                _insert(writer, fresh, signal, datetime.now(UTC))
         return Appended(stored=fresh.num_rows, duplicates=batch.num_rows - fresh.num_rows)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -200,31 +199,34 @@ def _prepare_schema(connection: duckdb.DuckDBPyConnection, path: str, read_only:
         raise StartupError(f"cannot prepare the store {path}: {str(error).splitlines()[0]}") from error
 
 
-def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table) -> pa.Table:
+def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table, signal: SignalTable) -> pa.Table:
     """The batch's rows that are not stored yet, the first of each key.
 
     Two integer columns, and only those parts of them whose zone maps overlap the batch, decide that nothing is a
     duplicate, as is usual; only what looks like one is compared in full.
     """
     hashes = batch.column("content_hash")
-    alike = f"{_overlapping(batch.column('start_unix_nano'))} AND content_hash IN (SELECT content_hash FROM hashes)"
+    window = _overlapping(signal.time, batch.column(signal.time))
+    key = list(signal.key)
     writer.register("hashes", pa.table({"content_hash": hashes}))
-    stored = writer.sql(f"SELECT {_KEY} FROM trace_spans WHERE {alike}").to_arrow_table()
+    stored = writer.sql(
+        f"SELECT {', '.join(key)} FROM {signal.table.name} "
+        f"WHERE {window} AND content_hash IN (SELECT content_hash FROM hashes)"
+    ).to_arrow_table()
     if not stored.num_rows and pc.count_distinct(hashes).as_py() == batch.num_rows:
         return batch
-    key = _KEY.split(", ")
     numbered = batch.select(key).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
     first = numbered.group_by(key).aggregate([("row", "min")])
     rows = first.join(stored, keys=key, join_type="left anti").column("row_min")
     return batch.take(rows.take(pc.sort_indices(rows)))
 
 
-def _overlapping(starts: pa.ChunkedArray) -> str:
-    """A condition on start_unix_nano that holds for every start of the batch and little else.
+def _overlapping(column: str, times: pa.ChunkedArray) -> str:
+    """A condition on the column that holds for every time of the batch and little else.
 
-    Ranges rather than the least and greatest start: a single span with time 0 must not have the whole table read.
+    Ranges rather than the least and greatest time: a single span with time 0 must not have the whole table read.
     """
-    starts = pc.unique(starts)
+    starts = pc.unique(times)
     starts = starts.take(pc.sort_indices(starts))
     gaps = pc.subtract(starts.slice(1), starts.slice(0, len(starts) - 1))
     cuts = pc.indices_nonzero(pc.greater(gaps, _HOUR_NANOS)).to_pylist()
@@ -232,13 +234,15 @@ def _overlapping(starts: pa.ChunkedArray) -> str:
         cuts = []
     firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(starts) - 1]
     ranges = [(starts[a].as_py(), starts[b].as_py()) for a, b in zip(firsts, lasts, strict=True)]
-    return "(" + " OR ".join(f"start_unix_nano BETWEEN {first} AND {last}" for first, last in ranges) + ")"
+    return "(" + " OR ".join(f"{column} BETWEEN {first} AND {last}" for first, last in ranges) + ")"
 
 
-def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, now: datetime) -> None:
+def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTable, now: datetime) -> None:
     columns = ", ".join(fresh.column_names)
     writer.register("fresh", fresh)
-    writer.execute(f"INSERT INTO trace_spans ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
+    writer.execute(f"INSERT INTO {signal.table.name} ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
+    if signal is not SPANS:
+        return
     writer.execute(
         "INSERT INTO trace_arrivals (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, "
         "max_start_unix_nano) SELECT tenant, trace_id, $1, count(*), min(start_unix_nano), max(start_unix_nano) "

@@ -21,7 +21,6 @@ from sqlalchemy import Select, Table
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
-from otel_diag.model import SPAN_SCHEMA
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, migrations, pending
 from otel_diag.store.rows import (
@@ -32,7 +31,7 @@ from otel_diag.store.rows import (
     integer_columns,
     merge_sql,
 )
-from otel_diag.store.schema import trace_spans
+from otel_diag.store.schema import SPANS, SignalTable
 
 _DIALECT: Final = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -109,13 +108,13 @@ class PostgresStore:
             raise _startup_error(error, conninfo) from error
         return cls(_Connections(conninfo), read_only=read_only)
 
-    def append(self, batch: pa.Table) -> Appended:
-        batch = checked_batch(batch)
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        batch = checked_batch(batch, signal)
         if not batch.num_rows:
             return Appended(stored=0, duplicates=0)
         with self._writing() as connection:
-            staging = self._copy(connection, trace_spans, batch)
-            stored = _store_spans(connection, staging)
+            staging = self._copy(connection, signal.table, batch)
+            stored = _store(connection, staging, signal)
         return Appended(stored=stored, duplicates=batch.num_rows - stored)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -261,20 +260,26 @@ def _run(connection: psycopg.Connection[Any], sql: str) -> list[tuple[Any, ...]]
     return cursor.fetchall() if cursor.description else []
 
 
-def _store_spans(connection: psycopg.Connection[Any], staging: str) -> int:
-    """Move what is not stored yet, note which traces it belongs to, and return how many rows it was.
+def _store(connection: psycopg.Connection[Any], staging: str, signal: SignalTable) -> int:
+    """Move what is not stored yet, note which traces spans belong to, and return how many rows it was.
 
     In the order of the key: two processes given the same retry wait for one another instead of deadlocking.
     """
-    columns = ", ".join(SPAN_SCHEMA.names)
+    columns = ", ".join(signal.schema.names)
+    key = ", ".join(signal.key)
+    insert = f"""
+        INSERT INTO {signal.table.name} ({columns}, ingested_at)
+        SELECT {columns}, (SELECT clock_timestamp()) FROM {staging}
+        ORDER BY {key}
+        ON CONFLICT ({key}) DO NOTHING
+    """
+    if signal is not SPANS:
+        return connection.execute(insert).rowcount
     rows = _run(
         connection,
         f"""
         WITH stored AS (
-            INSERT INTO trace_spans ({columns}, ingested_at)
-            SELECT {columns}, (SELECT clock_timestamp()) FROM {staging}
-            ORDER BY trace_id, span_id, content_hash, tenant
-            ON CONFLICT (trace_id, span_id, content_hash, tenant) DO NOTHING
+            {insert}
             RETURNING tenant, trace_id, ingested_at, start_unix_nano
         ), arrived AS (
             INSERT INTO trace_arrivals

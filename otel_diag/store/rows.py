@@ -12,8 +12,8 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from otel_diag.errors import Permanent
-from otel_diag.model import SPAN_SCHEMA
 from otel_diag.store.base import Accumulate, Upsert
+from otel_diag.store.schema import SignalTable
 
 _ARROW_TYPES: Mapping[type[TypeEngine[Any]], pa.DataType] = {
     Text: pa.string(),
@@ -26,14 +26,15 @@ _ARROW_TYPES: Mapping[type[TypeEngine[Any]], pa.DataType] = {
 }
 
 
-def checked_batch(batch: pa.Table) -> pa.Table:
-    """The batch with exactly the columns of SPAN_SCHEMA, in its order. Raises Permanent when it cannot be."""
-    if not batch.schema.equals(SPAN_SCHEMA):
+def checked_batch(batch: pa.Table, signal: SignalTable) -> pa.Table:
+    """The batch with exactly the columns of its signal, in order. Raises Permanent when it cannot be."""
+    schema = signal.schema
+    if not batch.schema.equals(schema):
         try:
-            batch = batch.select(SPAN_SCHEMA.names).cast(SPAN_SCHEMA)
+            batch = batch.select(schema.names).cast(schema)
         except (KeyError, ValueError, pa.ArrowException) as error:
-            raise Permanent(f"the batch does not fit SPAN_SCHEMA: {error}") from error
-    if incomplete := [field.name for field in SPAN_SCHEMA if not field.nullable and batch[field.name].null_count]:
+            raise Permanent(f"the batch does not fit {signal.table.name}: {error}") from error
+    if incomplete := [field.name for field in schema if not field.nullable and batch[field.name].null_count]:
         raise Permanent(f"the batch has rows without {', '.join(incomplete)}")
     return batch
 

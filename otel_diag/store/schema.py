@@ -6,6 +6,10 @@ differ); a test compares the two. JSON columns hold JSON text exactly as written
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
 from sqlalchemy import (
     JSON,
     TIMESTAMP,
@@ -18,6 +22,8 @@ from sqlalchemy import (
     Table,
     Text,
 )
+
+from otel_diag.model import SPAN_SCHEMA
 
 metadata = MetaData()
 
@@ -227,3 +233,24 @@ schema_migrations = Table(
     Column("name", Text, nullable=False),
     Column("applied_at", _Time, nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalTable:
+    """One kind of telemetry as it is appended.
+
+    ``schema``: the columns of ``table`` but ``ingested_at``, in order. Rows alike in all of ``key`` are duplicates.
+    ``time``: the column of int64 nanoseconds that tells how old a row is.
+    """
+
+    table: Table
+    schema: pa.Schema
+    key: tuple[str, ...]
+    time: str
+
+
+SPANS: Final = SignalTable(
+    trace_spans, SPAN_SCHEMA, ("trace_id", "span_id", "content_hash", "tenant"), "start_unix_nano"
+)
+
+SIGNAL_TABLES: Final = (SPANS,)

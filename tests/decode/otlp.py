@@ -10,7 +10,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_diag.decode.otlp_json import json_to_request, spans_to_otlp_json
-from otel_diag.decode.traces import Decoded, decode_traces
+from otel_diag.decode.requests import Decoded
+from otel_diag.decode.traces import decode_traces
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

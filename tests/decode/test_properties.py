@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_diag.decode.otlp_json import json_to_request
+from otel_diag.decode.requests import Decoded
 from otel_diag.decode.rows import table_to_spans
-from otel_diag.decode.traces import Decoded, decode_traces
+from otel_diag.decode.traces import decode_traces
 from otel_diag.errors import BadInput
 from otel_diag.model import SPAN_SCHEMA
 from tests.decode.otlp import decode, exported, flattened

@@ -26,6 +26,6 @@ def test_export_of_an_imported_file_equals_the_file(name: str) -> None:
         decoded = decode_traces(request, "default")
         assert decoded.batch.schema == SPAN_SCHEMA
         decoded.batch.validate(full=True)
-        assert decoded.spans == decoded.batch.num_rows + decoded.rejected
+        assert decoded.records == decoded.batch.num_rows + decoded.rejected
         if not decoded.rejected:
             assert flattened(exported(decoded)) == flattened(request)

@@ -11,7 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_diag.decode import traces
 from otel_diag.decode.otlp_json import json_to_request
-from otel_diag.decode.traces import Decoded, decode_traces
+from otel_diag.decode.requests import Decoded
+from otel_diag.decode.traces import decode_traces
 from otel_diag.errors import BadInput
 from otel_diag.model import SPAN_SCHEMA
 from tests.decode.otlp import decode, exported, flattened
@@ -36,7 +37,7 @@ def test_an_empty_request_gives_an_empty_batch() -> None:
     for payload in (b"", ExportTraceServiceRequest(resource_spans=[{}]).SerializeToString()):
         decoded = decode_traces(payload, "default")
         assert decoded.batch.schema == SPAN_SCHEMA
-        assert (decoded.batch.num_rows, decoded.spans, decoded.rejected, decoded.message) == (0, 0, 0, "")
+        assert (decoded.batch.num_rows, decoded.records, decoded.rejected, decoded.message) == (0, 0, 0, "")
 
 
 def test_times() -> None:
@@ -79,7 +80,7 @@ def test_a_span_with_a_bad_id_is_rejected_alone(field: str, value: bytes) -> Non
     spans = request.resource_spans[0].scope_spans[0].spans
     spans.add(trace_id=b"T" * 16, span_id=b"S" * 8, name="good").attributes.add(key="k").value.int_value = 1
     decoded = decode(request)
-    assert (decoded.spans, decoded.rejected) == (2, 1)
+    assert (decoded.records, decoded.rejected) == (2, 1)
     assert field in decoded.message
     assert decoded.batch["operation"].to_pylist() == ["good"]
     assert decoded.batch["attributes"].to_pylist() == ['{"k":1}']

@@ -11,9 +11,10 @@ import pytest
 
 from otel_diag.config import Settings
 from otel_diag.decode.traces import decode_traces
-from otel_diag.errors import OtelDiagError, Permanent, Transient
+from otel_diag.errors import Permanent, Transient
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.store.base import Appended, Store
+from otel_diag.store.schema import SPANS, SignalTable
 from tests.receive.requests import request_of
 
 
@@ -27,7 +28,7 @@ class Gated:
         self.poison: str | None = None
         self.down = False
 
-    def append(self, batch: pa.Table) -> Appended:
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
         self.entered.set()
         assert self.open.wait(20)
         self.sizes.append(batch.num_rows)
@@ -35,7 +36,7 @@ class Gated:
             raise Transient("the database is down")
         if self.poison in batch["trace_id"].to_pylist():
             raise Permanent("cannot store that")
-        return self.store.append(batch)
+        return self.store.append(batch, signal)
 
 
 @pytest.fixture
@@ -55,11 +56,15 @@ def batch_of(spans: int) -> pa.Table:
     return decode_traces(request_of(spans).SerializeToString(), "default").batch
 
 
+def submit(commits: GroupCommit, batch: pa.Table) -> Future[None]:
+    return commits.submit([batch])[0]
+
+
 def submit_behind_a_running_commit(commits: GroupCommit, gated: Gated, batches: list[pa.Table]) -> list[Future[None]]:
     """Submit while an earlier commit runs, then let it go on."""
-    first = commits.submit(batch_of(1))
+    first = submit(commits, batch_of(1))
     assert gated.entered.wait(20)
-    waiting = [commits.submit(batch) for batch in batches]
+    waiting = commits.submit(batches)
     gated.open.set()
     assert first.exception(20) is None or gated.down
     return waiting
@@ -90,44 +95,34 @@ def test_a_transient_failure_is_told_to_all_and_passes(commits: GroupCommit, gat
     for request in submit_behind_a_running_commit(commits, gated, [batch_of(1), batch_of(1)]):
         assert isinstance(request.exception(20), Transient)
     gated.down = False
-    commits.submit(batch_of(1)).result(20)
+    submit(commits, batch_of(1)).result(20)
 
 
 def test_a_full_queue_refuses(gated: Gated) -> None:
     batch = batch_of(10)
     commits = GroupCommit(gated, Settings(max_queued_bytes=batch.nbytes * 2))  # type: ignore[arg-type]
-    accepted = [commits.submit(batch), commits.submit(batch)]
-    with pytest.raises(Transient):
-        commits.submit(batch)
+    accepted = commits.submit([batch, batch])
+    assert isinstance(submit(commits, batch).exception(20), Transient)
     gated.open.set()
     for request in accepted:
         request.result(20)
-    commits.submit(batch).result(20)
+    submit(commits, batch).result(20)
     commits.close()
 
 
 def test_close_commits_what_waits_and_refuses_the_rest(commits: GroupCommit, gated: Gated) -> None:
-    waiting = [commits.submit(batch_of(1)) for _ in range(3)]
+    waiting = [submit(commits, batch_of(1)) for _ in range(3)]
     gated.open.set()
     commits.close()
     assert all(request.done() and request.exception() is None for request in waiting)
-    with pytest.raises(OtelDiagError):
-        commits.submit(batch_of(1))
-    commits.close()
-
-
-def test_the_worker_is_nudged_after_each_commit(embedded: Store) -> None:
-    nudged = Event()
-    commits = GroupCommit(embedded, Settings(), on_committed=nudged.set)
-    commits.submit(batch_of(1)).result(20)
-    assert nudged.wait(20)
+    assert isinstance(submit(commits, batch_of(1)).exception(20), Transient)
     commits.close()
 
 
 def test_a_caller_that_goes_away_takes_nobody_with_it(commits: GroupCommit, gated: Gated) -> None:
-    first = commits.submit(batch_of(1))
+    first = submit(commits, batch_of(1))
     assert gated.entered.wait(20)
-    leaving, staying = commits.submit(batch_of(2)), commits.submit(batch_of(3))
+    leaving, staying = submit(commits, batch_of(2)), submit(commits, batch_of(3))
     leaving.cancel()
     gated.open.set()
     for request in (first, staying):

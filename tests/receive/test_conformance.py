@@ -26,7 +26,7 @@ from sqlalchemy import select
 from otel_diag.config import Settings
 from otel_diag.errors import Transient
 from otel_diag.store.base import Appended, Store
-from otel_diag.store.schema import trace_spans
+from otel_diag.store.schema import SPANS, SignalTable, trace_spans
 from tests.receive.conftest import MAX_REQUEST_BYTES
 from tests.receive.requests import START, request_of
 from tests.receive.servers import TRACES, Receiver, running, settings_for
@@ -92,7 +92,7 @@ def as_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
 class Unavailable:
     """A store whose database is down."""
 
-    def append(self, batch: pa.Table) -> Appended:
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
         raise Transient("the database is down")
 
 
@@ -102,10 +102,10 @@ class Slow:
     def __init__(self, store: Store) -> None:
         self.store, self.entered, self.go_on = store, Event(), Event()
 
-    def append(self, batch: pa.Table) -> Appended:
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
         self.entered.set()
         assert self.go_on.wait(30)
-        return self.store.append(batch)
+        return self.store.append(batch, signal)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def test_line_42_43_storage_down() -> None:
 
 def test_line_43_an_unforeseen_error_may_be_retried() -> None:
     class Broken:
-        def append(self, batch: pa.Table) -> Appended:
+        def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
             raise RuntimeError("nobody thought of this")
 
     with running(Broken(), settings_for()) as receiver:  # type: ignore[arg-type]

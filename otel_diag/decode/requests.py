@@ -1,0 +1,148 @@
+"""What the decoders of all signals share: several requests in, one table, and what became of each request.
+
+Decoding has a fixed cost of milliseconds a call (some hundred small Arrow kernels), so requests that wait together
+are decoded together. protobuf (upb) parses each first and writes its own bytes again: it rejects garbage and leaves
+ptars only canonical input, because ptars panics on some malformed lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ptars
+import pyarrow as pa
+from google.protobuf.message import DecodeError, Message
+
+from otel_diag.decode.columns import Int64s
+from otel_diag.decode.utf8 import replace_invalid_utf8
+from otel_diag.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of one request.
+
+    ``batch``: the accepted records in wire order, in their signal's schema. ``records`` counts all records of the
+    request, ``reasons`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD. ``noun``:
+    what a record is called, in the plural.
+    """
+
+    batch: pa.Table
+    records: int
+    reasons: dict[str, int]
+    sanitised: int = 0
+    noun: str = "spans"
+
+    @property
+    def rejected(self) -> int:
+        return sum(self.reasons.values())
+
+    @property
+    def message(self) -> str:
+        """English, for partial success; empty when there is nothing to say."""
+        parts = [f"{count} of {self.records} {self.noun} rejected: {reason}" for reason, count in self.reasons.items()]
+        if self.sanitised:
+            parts.append(f"invalid UTF-8 in {self.sanitised} texts was replaced by U+FFFD")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Flattened:
+    """Several requests as one table. ``request_of_row`` and ``request_of_record`` give the index of the request that
+    each accepted row, each record of the wire came in, ascending; ``rejected`` that of each record left out, by
+    reason."""
+
+    table: pa.Table
+    request_of_row: Int64s
+    request_of_record: Int64s
+    rejected: Mapping[str, Int64s]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One signal's export request: its message and how its columns become rows."""
+
+    message: type[Message]
+    handler: Any
+    """ptars' reader of the message."""
+    flatten: Callable[[pa.RecordBatch, pa.Array], Flattened]
+    """One row a request, as ptars has it, and the tenant of each. Raises BadInput."""
+    noun: str
+
+    @classmethod
+    def of(cls, message: type[Message], flatten: Callable[[pa.RecordBatch, pa.Array], Flattened], noun: str) -> Wire:
+        descriptor = message.DESCRIPTOR
+        return cls(message, ptars.HandlerPool([descriptor.file]).get_for_message(descriptor), flatten, noun)
+
+    def decode(self, payloads: Sequence[bytes], tenants: Sequence[str]) -> list[Decoded | BadInput]:
+        """What became of each request; a bad one does not hurt the others."""
+        outcomes: list[Decoded | BadInput | None] = [None] * len(payloads)
+        canonical: list[bytes] = []
+        sanitised: list[int] = []
+        good: list[int] = []
+        for position, payload in enumerate(payloads):
+            try:
+                parsed, repaired = self._canonical(payload)
+            except BadInput as error:
+                outcomes[position] = error
+                continue
+            canonical.append(parsed)
+            sanitised.append(repaired)
+            good.append(position)
+        decoded = self._decode_canonical(canonical, [tenants[position] for position in good], sanitised)
+        for position, outcome in zip(good, decoded, strict=True):
+            outcomes[position] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def decode_one(self, payload: bytes, tenant: str) -> Decoded:
+        """One request. Raises BadInput."""
+        outcome = self.decode([payload], [tenant])[0]
+        if isinstance(outcome, BadInput):
+            raise outcome
+        return outcome
+
+    def _canonical(self, payload: bytes) -> tuple[bytes, int]:
+        """The request as upb writes it, and how many of its texts were repaired."""
+        try:
+            return self.message.FromString(payload).SerializeToString(), 0
+        except DecodeError as error:
+            repaired = replace_invalid_utf8(payload, self.message.DESCRIPTOR)
+            if repaired is None:
+                raise BadInput(f"not an {self.message.DESCRIPTOR.name}: {error}") from error
+            return repaired
+
+    def _decode_canonical(
+        self, payloads: Sequence[bytes], tenants: Sequence[str], sanitised: Sequence[int]
+    ) -> list[Decoded | BadInput]:
+        if not payloads:
+            return []
+        try:
+            flat = self.flatten(self.handler.list_to_record_batch(list(payloads)), pa.array(tenants, pa.string()))
+        except BadInput as error:
+            if len(payloads) == 1:
+                return [error]
+            alone = [
+                self._decode_canonical([payload], [tenant], [repaired])
+                for payload, tenant, repaired in zip(payloads, tenants, sanitised, strict=True)
+            ]
+            return [outcome for outcomes in alone for outcome in outcomes]
+        return self._split(flat, sanitised)
+
+    def _split(self, flat: Flattened, sanitised: Sequence[int]) -> list[Decoded | BadInput]:
+        count = len(sanitised)
+        ends = np.searchsorted(flat.request_of_row, np.arange(count), side="right").tolist()
+        records = np.bincount(flat.request_of_record, minlength=count).tolist()
+        rejected = {reason: np.bincount(of, minlength=count).tolist() for reason, of in flat.rejected.items()}
+        return [
+            Decoded(
+                batch=flat.table.slice(begin, end - begin),
+                records=records[request],
+                reasons={reason: counts[request] for reason, counts in rejected.items() if counts[request]},
+                sanitised=sanitised[request],
+                noun=self.noun,
+            )
+            for request, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
+        ]
