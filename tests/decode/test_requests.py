@@ -27,7 +27,7 @@ def request_of(resource_size: int, spans: int, first_id: int = 1) -> bytes:
     return payload
 
 
-@given(st.lists(requests(), max_size=4), st.integers(0, 4))
+@given(st.lists(requests, max_size=4), st.integers(0, 4))
 def test_together_as_alone(messages: list[ExportTraceServiceRequest], bad_at: int) -> None:
     payloads = [message.SerializeToString() for message in messages]
     payloads.insert(bad_at, GARBAGE)
