@@ -140,3 +140,14 @@ def json_object(rows: int, members: dict[str, pa.Array]) -> pa.Array:
     # pyarrow's null_handling="skip" loses rows in which everything is null, hence the commas by hand.
     texts = [pc.fill_null(concatenated(f'"{key}":', column, ","), EMPTY_TEXT) for key, column in members.items()]
     return concatenated("{", pc.ascii_rtrim(concatenated(*texts), ","), "}")
+
+
+def json_lists(offsets: npt.NDArray[np.int32], texts: pa.Array) -> pa.Array:
+    """A JSON array of the texts of each list, null for an empty one."""
+    empty = pa.array(offsets[1:] == offsets[:-1])
+    return pc.if_else(empty, NO_TEXT, joined(offsets, texts, "[", "]"))
+
+
+def null_if_nothing(objects: pa.Array) -> pa.Array:
+    """JSON text, null where it is an empty object or array."""
+    return pc.if_else(pc.is_in(objects, texts_of(["{}", "[]"])), NO_TEXT, objects)

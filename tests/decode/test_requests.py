@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_diag.decode import traces
+from otel_diag.decode import records
 from otel_diag.decode.requests import Decoded
 from otel_diag.decode.traces import TRACES, decode_traces
 from otel_diag.errors import BadInput
@@ -43,7 +43,7 @@ def test_together_as_alone(messages: list[ExportTraceServiceRequest], bad_at: in
 
 
 def test_one_that_asks_for_too_much_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "MAX_EXPANDED_BYTES", 10_000)
+    monkeypatch.setattr(records, "MAX_EXPANDED_BYTES", 10_000)
     greedy, modest = request_of(2_000, spans=10), request_of(2_000, spans=3)
     outcomes = TRACES.decode([modest, greedy, modest], ["default"] * 3)
     assert [type(outcome) for outcome in outcomes] == [Decoded, BadInput, Decoded]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_diag.decode import traces
+from otel_diag.decode import records
 from otel_diag.decode.otlp_json import json_to_request
 from otel_diag.decode.requests import Decoded
 from otel_diag.decode.traces import decode_traces
@@ -186,7 +186,7 @@ def test_json_nested_too_deeply_is_bad_input(depth: int) -> None:
 
 
 def test_a_large_resource_repeated_for_every_span_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "MAX_EXPANDED_BYTES", 10_000)
+    monkeypatch.setattr(records, "MAX_EXPANDED_BYTES", 10_000)
     request = request_of()
     group = request.resource_spans[0]
     group.resource.attributes.add(key="big").value.string_value = "x" * 1_000
