@@ -17,12 +17,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "config": {"errors"},
+    "auth": {*BASE, "config"},
+    "tls": {*BASE, "config"},
+    "listen": {*BASE, "config", "tls"},
     "testing": {*BASE, "analyse"},
     "decode": BASE,
     "analyse": BASE,
     "ask": BASE,
     "store": {*BASE, "config"},
-    "receive": {*BASE, "config", "decode", "store"},
+    "receive": {*BASE, "auth", "config", "decode", "store", "tls"},
     "reader": {*BASE, "analyse", "decode", "store"},
     "summaries": {*BASE, "analyse", "reader", "store"},
     "diagnoses": {*BASE, "analyse", "reader", "store"},
@@ -31,12 +34,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "briefs": {*BASE, "analyse"},
     "questions": {*BASE, "analyse", "ask", "briefs", "reader", "statements", "store"},
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
-    "discovery": {"config"},
-    "server": {*BASE, "config", "discovery", "present", "query", "receive", "store", "worker"},
-    "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "worker"},
-    "present": {*BASE, "config", "query", "__init__"},
+    "discovery": {"config", "tls"},
+    "server": {*BASE, "auth", "config", "discovery", "listen", "present", "query", "receive", "store", "worker"},
+    "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "tls", "worker"},
+    "present": {*BASE, "auth", "config", "query", "__init__"},
 }
-ALSO = {"present/cli": {"app", "decode", "discovery"}}
+ALSO = {"present/cli": {"app", "decode", "discovery", "tls"}}
 """The command line starts everything, so it alone among the presenters may reach the wiring."""
 
 BACKENDS = ("duckdb", "postgres", "clickhouse")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import grpc
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from otel_diag.config import Settings
-from otel_diag.model import DEFAULT_TENANT
+from otel_diag.auth import Access
+from otel_diag.config import Role, Settings
+from otel_diag.errors import OtelDiagError
+from otel_diag.receive.admission import Room
 from otel_diag.receive.intake import SIGNALS, Intake, Signal
 from otel_diag.receive.limits import TooLarge, gunzip
-from otel_diag.receive.status import Refusal, refusal_of
+from otel_diag.receive.status import ANSWER_TOO_LARGE, MAX_ANSWER_BYTES, RETRY_SECONDS, Refusal, refusal_of
+
+log = logging.getLogger(__name__)
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -38,6 +44,7 @@ class _Request:
     media_type: str
     content_encoding: str
     content_length: int
+    authorization: str | None
 
     @classmethod
     def of(cls, scope: Scope) -> _Request:
@@ -49,6 +56,7 @@ class _Request:
             media_type=headers.get(b"content-type", "").partition(";")[0].strip().lower(),
             content_encoding=headers.get(b"content-encoding", "identity").strip().lower(),
             content_length=int(length) if length.isascii() and length.isdigit() else 0,
+            authorization=headers.get(b"authorization"),
         )
 
     @property
@@ -60,42 +68,62 @@ class _Request:
 def http_app(intake: Intake, settings: Settings, signals: Sequence[Signal] = SIGNALS) -> App:
     """The application for the OTLP/HTTP port; its server needs no lifespan."""
     by_path = {signal.path: signal for signal in signals}
+    access = Access(settings)
+    room = Room(settings.max_queued_bytes)
+
+    async def answer(request: _Request, receive: Receive) -> Message | Refusal:
+        tenant = access.tenant(request.authorization, Role.INGEST)
+        signal = by_path.get(request.path)
+        refusal = _refused_by_head(request, signal, by_path, settings.max_request_bytes)
+        if refusal is not None:
+            intake.counters.refuse(refusal)
+            return refusal
+        assert signal is not None  # noqa: S101 - refused above
+        with room.hold() as take:
+            body = await _body(receive, settings.max_request_bytes, take)
+        return await intake.export(signal, body, tenant, partial(_unpack, signal, request, settings.max_request_bytes))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"this application speaks HTTP only, not {scope['type']}")
         request = _Request.of(scope)
-        signal = by_path.get(request.path)
-        refusal = _refused_by_head(request, signal, settings.max_request_bytes)
-        if refusal is not None or signal is None:
-            intake.counters.refuse(refusal or _NOT_FOUND)
-            await _refuse(send, request, refusal or _NOT_FOUND)
-            return
         try:
-            body = await _body(receive, settings.max_request_bytes)
+            answered = await answer(request, receive)
         except _Disconnected:
             return
-        except TooLarge as error:
-            intake.counters.refuse(refusal_of(error))
-            await _refuse(send, request, refusal_of(error))
-            return
-        unpack = partial(_unpack, signal, request, settings.max_request_bytes)
-        answer = await intake.export(signal, body, DEFAULT_TENANT, unpack)
-        if isinstance(answer, Refusal):
-            await _refuse(send, request, answer)
-        else:
-            await _respond(send, request, 200, answer)
+        except OtelDiagError as error:
+            answered = refusal_of(error)
+            intake.counters.refuse(answered)
+        except Exception as error:
+            log.exception("a request ended in an unexpected error")
+            answered = refusal_of(error)
+            intake.counters.refuse(answered)
+        await _respond(send, request, answered)
 
     return app
 
 
-_NOT_FOUND: Final = Refusal(grpc.StatusCode.NOT_FOUND, 404, "no such path; traces go to /v1/traces")
+def fault(status: HTTPStatus, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body for what goes wrong on this port before there is a request: google.rpc.Status too."""
+    code, retry = _FAULT_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), None
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        retry = RETRY_SECONDS
+    refusal = Refusal(code, status.value, message, retry)
+    return [(b"content-type", PROTOBUF.encode()), *refusal.headers()], refusal.status().SerializeToString()
 
 
-def _refused_by_head(request: _Request, signal: Signal | None, limit: int) -> Refusal | None:
+_FAULT_CODES: Final = {
+    HTTPStatus.REQUEST_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    HTTPStatus.NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def _refused_by_head(request: _Request, signal: Signal | None, paths: Collection[str], limit: int) -> Refusal | None:
     """What is wrong with the request line and headers, if anything."""
     if signal is None:
-        return _NOT_FOUND
+        message = f"no such path; telemetry goes to {' '.join(paths)}"
+        return Refusal(grpc.StatusCode.NOT_FOUND, 404, message)
     if request.method != "POST":
         return Refusal(grpc.StatusCode.UNIMPLEMENTED, 405, f"{request.method} is not supported; use POST")
     if request.media_type not in (PROTOBUF, JSON):
@@ -112,7 +140,7 @@ def _refused_by_head(request: _Request, signal: Signal | None, limit: int) -> Re
     return None
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
+async def _body(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True
@@ -124,6 +152,7 @@ async def _body(receive: Receive, limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise TooLarge(limit)
+        take(len(part))
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)
@@ -135,18 +164,15 @@ def _unpack(signal: Signal, request: _Request, limit: int, body: bytes) -> bytes
     return signal.from_json(body) if request.media_type == JSON else body
 
 
-async def _refuse(send: Send, request: _Request, refusal: Refusal) -> None:
-    headers = refusal.headers()
-    if refusal.http_status == 405:
-        headers.append((b"allow", b"POST"))
-    await _respond(send, request, refusal.http_status, refusal.status(), headers)
-
-
-async def _respond(
-    send: Send, request: _Request, status: int, message: Message, headers: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
+async def _respond(send: Send, request: _Request, answer: Message | Refusal) -> None:
+    status, headers, message = 200, [], answer
+    if isinstance(answer, Refusal):
+        status, headers, message = answer.http_status, answer.headers(), answer.status()
     media_type = request.answer_type
     body = json.dumps(MessageToDict(message)).encode() if media_type == JSON else message.SerializeToString()
+    if len(body) > MAX_ANSWER_BYTES:
+        await _respond(send, request, ANSWER_TOO_LARGE)
+        return
     own = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": body})

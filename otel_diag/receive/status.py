@@ -16,10 +16,16 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from otel_diag.errors import BadInput, OtelDiagError, Permanent
+from otel_diag.auth import CHALLENGE
+from otel_diag.errors import BadInput, Forbidden, OtelDiagError, Permanent, Unauthenticated
+from otel_diag.receive.admission import QuotaExceeded
 from otel_diag.receive.limits import TooLarge
 
 RETRY_SECONDS: Final = 1.0
+
+
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Clients read no longer answer: the default of gRPC, and OTLP's limit over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,18 @@ class Refusal:
         return status
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        if self.retry_seconds is None:
-            return []
-        return [(b"retry-after", str(math.ceil(self.retry_seconds)).encode())]
+        if self.http_status == 401:
+            return [(b"www-authenticate", CHALLENGE.encode())]
+        if self.http_status == 405:
+            return [(b"allow", b"POST")]
+        if self.retry_seconds is not None:
+            return [(b"retry-after", str(math.ceil(self.retry_seconds)).encode())]
+        return []
+
+
+ANSWER_TOO_LARGE: Final = Refusal(
+    grpc.StatusCode.INTERNAL, 500, f"the request was stored, but its answer is larger than {MAX_ANSWER_BYTES} bytes"
+)
 
 
 def refusal_of(error: BaseException) -> Refusal:
@@ -54,6 +69,12 @@ def refusal_of(error: BaseException) -> Refusal:
     if not isinstance(error, OtelDiagError):
         return Refusal(grpc.StatusCode.UNAVAILABLE, 503, "unexpected error, see the server's log", RETRY_SECONDS)
     message = f"{error.message}. {error.hint}" if error.hint else error.message
+    if isinstance(error, Unauthenticated):
+        return Refusal(grpc.StatusCode.UNAUTHENTICATED, 401, message)
+    if isinstance(error, Forbidden):
+        return Refusal(grpc.StatusCode.PERMISSION_DENIED, 403, message)
+    if isinstance(error, QuotaExceeded):
+        return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, message, error.retry_seconds)
     if isinstance(error, TooLarge):
         return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 413, message)
     if isinstance(error, (BadInput, Permanent)):

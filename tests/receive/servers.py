@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
 import grpc
-import uvicorn
 
 from otel_diag.config import Settings
+from otel_diag.listen import listening
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.grpc import serve_grpc
-from otel_diag.receive.http import http_app
-from otel_diag.receive.intake import Counters, Intake
+from otel_diag.receive.http import fault, http_app
+from otel_diag.receive.intake import SIGNALS, Counters, Intake, Signal
 from otel_diag.store.base import Store
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -45,22 +45,19 @@ def settings_for(**changes: object) -> Settings:
 
 
 @contextmanager
-def running(store: Store, settings: Settings) -> Iterator[Receiver]:
+def running(store: Store, settings: Settings, signals: Sequence[Signal] = SIGNALS) -> Iterator[Receiver]:
     """Both servers on one event loop in a thread, stopped in order at the end."""
     commits = GroupCommit(store, settings)
     intake = Intake(commits, settings)
     listener = socket.create_server((settings.host, 0), backlog=256)
-    web = uvicorn.Server(uvicorn.Config(http_app(intake, settings), lifespan="off", log_level="warning"))
     ready, stop, ports = Event(), Event(), []
 
     async def main() -> None:
-        rpc = await serve_grpc(intake, settings)
+        rpc = await serve_grpc(intake, settings, signals)
         ports.append(rpc.port)
-        serving = asyncio.create_task(web.serve(sockets=[listener]))
-        ready.set()
-        await asyncio.to_thread(stop.wait)
-        web.should_exit = True
-        await serving
+        async with listening(http_app(intake, settings, signals), listener, settings, fault):
+            ready.set()
+            await asyncio.to_thread(stop.wait)
         await rpc.stop(5)
 
     thread = Thread(target=asyncio.run, args=(main(),))
