@@ -48,10 +48,10 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         stack.enter_context(closing(store))
         otlp_socket = stack.enter_context(closing(_bind(settings.host, settings.http_port, "OTLP/HTTP", "--http-port")))
         api_socket = stack.enter_context(closing(_bind(settings.host, settings.port, "REST and MCP", "--port")))
-        worker = Worker(store, settings)
-        stack.callback(worker.stop)
         commits = stack.enter_context(closing(GroupCommit(store, settings)))
         intake = stack.enter_context(closing(Intake(commits, settings)))
+        worker = Worker(store, settings, busy=lambda: intake.busy)
+        stack.callback(worker.stop)
         if settings.grpc_port:  # gRPC's own library writes a line of its own when the port is taken
             _bind(settings.host, settings.grpc_port, "OTLP/gRPC", "--grpc-port").close()
         grpc_server = await serve_grpc(intake, settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,15 @@ MAX_OPEN = timedelta(seconds=30)
 
 DIAGNOSES_PER_STEP = 50
 
+BUSY_FOLDS = 50
+BUSY_DIAGNOSES = 5
+"""Traces folded, and units diagnosed, at a stretch while the receiver is busy: some tenths of a second."""
+
+BUSY_REST = 9.0
+"""While the receiver is busy, the worker rests this many times as long as it has worked."""
+
+LONGEST_REST_SECONDS = 5.0
+
 
 @dataclass(slots=True)
 class WorkerCounters:
@@ -47,12 +57,46 @@ class WorkerCounters:
     given_up: int = 0
 
 
-class Worker:
-    """One thread over one store. Several may run against a server database."""
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be folded. ``seconds``: how long the oldest arrival has waited, 0 without any."""
 
-    def __init__(self, store: Store, settings: Settings, *, clock: Callable[[], datetime] | None = None) -> None:
+    traces: int
+    seconds: float
+
+
+def backlog(store: Store, now: datetime) -> Backlog:
+    """Of all tenants, and whoever is to fold it. Raises Transient, also when the store takes longer than a second."""
+    arrivals = trace_arrivals.c
+    traces = (
+        select(func.min(arrivals.ingested_at).label("oldest"))
+        .group_by(arrivals.tenant, arrivals.trace_id)
+        .subquery("traces")
+    )
+    totals = [func.count(traces.c.oldest).label("traces"), func.min(traces.c.oldest).label("oldest")]
+    (row,) = store.select(select(*totals), timeout_seconds=1.0).to_pylist()
+    waited = max(0.0, (now - row["oldest"]).total_seconds()) if row["oldest"] else 0.0
+    return Backlog(int(row["traces"]), waited)
+
+
+class Worker:
+    """One thread over one store. Several may run against a server database.
+
+    It shares the interpreter with the receiver. While ``busy`` says that requests pile up there, it works in short
+    stretches and rests in between: about a tenth of the time is left to it, never none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        busy: Callable[[], bool] = lambda: False,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._store = store
         self._settings = settings
+        self._busy = busy
         self._now = clock or (lambda: datetime.now(UTC))
         self._wake = threading.Event()
         self._stopping = False
@@ -109,7 +153,8 @@ class Worker:
             due.setdefault(row["tenant"], []).append(row["trace_id"])
         for tenant, trace_ids in due.items():
             reader = Reader(self._store, tenant)
-            self._isolating(trace_ids, partial(self._fold, reader, now), partial(self._forget, reader))
+            fold, forget = partial(self._fold, reader, now), partial(self._forget, reader)
+            self._in_stretches(trace_ids, fold, forget, BUSY_FOLDS)
         return bool(due)
 
     def _fold(self, reader: Reader, now: datetime, trace_ids: Sequence[str]) -> None:
@@ -151,10 +196,11 @@ class Worker:
             due.setdefault(row["tenant"], []).append(row)
         for tenant, rows in due.items():
             reader = Reader(self._store, tenant, remember=True)
-            self._isolating(
+            self._in_stretches(
                 rows,
                 partial(self._diagnose, reader, now, settle),
                 lambda row: self._undiagnosable.append(row["unit_id"]),
+                BUSY_DIAGNOSES,
             )
         return bool(due)
 
@@ -167,6 +213,23 @@ class Worker:
         stale = {row["trace_id"] for row in rows if current.get(row["unit_id"]) != row["content_key"]} - {None}
         if stale:
             self._store.apply(fold_traces(reader, stale, now))
+
+    def _in_stretches(
+        self, items: Sequence[T], work: Callable[[Sequence[T]], None], give_up: Callable[[T], None], busy_size: int
+    ) -> None:
+        """Do the work for all items: at once, or while the receiver is busy ``busy_size`` at a time, with rests."""
+        while items and not self._stopping:
+            size = busy_size if self._busy() else len(items)
+            started = time.monotonic()
+            self._isolating(items[:size], work, give_up)
+            items = items[size:]
+            self._rest(BUSY_REST * (time.monotonic() - started))
+
+    def _rest(self, seconds: float) -> None:
+        """Leave the interpreter to the receiver for so long, or until it is no longer busy."""
+        until = time.monotonic() + min(seconds, LONGEST_REST_SECONDS)
+        while self._busy() and (left := until - time.monotonic()) > 0 and not self._wake.wait(min(left, 0.1)):
+            pass
 
     def _isolating(self, items: Sequence[T], work: Callable[[Sequence[T]], None], give_up: Callable[[T], None]) -> None:
         """Do the work for all items; when that fails, for each alone, and give up those that fail alone too."""

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 DECODE_BYTES: Final = 4 * MIB
 """Requests decoded in one call, at most: some 10,000 spans."""
 
+BUSY_REQUESTS: Final = 2.0
+"""In the house on average: a sender that awaits each answer keeps one there, however large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -128,6 +131,11 @@ class Intake:
         refusal = refusal_of(outcome)
         self.counters.refuse(refusal)
         return refusal
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests pile up: what else needs the interpreter should wait. Any thread may ask."""
+        return self._budget.mean_requests > BUSY_REQUESTS
 
     def close(self) -> None:
         """Let go of the decoding thread. The caller has stopped the servers."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
@@ -11,6 +13,9 @@ from typing import Final
 from otel_diag.errors import BadInput, Transient
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
+
+MEAN_SECONDS: Final = 1.0
+"""In :attr:`Budget.mean_requests`, what is so old weighs a third of what is new."""
 
 
 class TooLarge(BadInput):
@@ -44,10 +49,46 @@ def gunzip(body: bytes, limit: int) -> bytes:
 class Budget:
     """Bytes of requests that may be in memory at once; thread-safe. Past it, clients are told to retry."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._clock = clock
         self._used = 0
+        self._requests = 0
+        self._mean_requests = 0.0
+        self._changed = clock()
         self._lock = Lock()
+
+    @property
+    def used(self) -> int:
+        """Bytes held now."""
+        return self._used
+
+    @property
+    def requests(self) -> int:
+        """Requests that hold them."""
+        return self._requests
+
+    @property
+    def mean_requests(self) -> float:
+        """The same over the last seconds, the newest weighing most: how far requests pile up.
+
+        By Little's law requests a second times the seconds each stays. Neither many that are answered at once nor a
+        single slow one make it large; how far they are compressed does not matter.
+        """
+        with self._lock:
+            return self._mean_until_now()
+
+    def _mean_until_now(self) -> float:
+        now = self._clock()
+        kept = math.exp((self._changed - now) / MEAN_SECONDS)
+        self._mean_requests = kept * self._mean_requests + (1 - kept) * self._requests
+        self._changed = now
+        return self._mean_requests
+
+    def _hold(self, size: int, requests: int) -> None:
+        self._mean_until_now()
+        self._used += size
+        self._requests += requests
 
     @contextmanager
     def spend(self, size: int) -> Iterator[None]:
@@ -55,9 +96,9 @@ class Budget:
         with self._lock:
             if self._used and self._used + size > self._limit:
                 raise Transient("too many requests are waiting")
-            self._used += size
+            self._hold(size, 1)
         try:
             yield
         finally:
             with self._lock:
-                self._used -= size
+                self._hold(-size, -1)

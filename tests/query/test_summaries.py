@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
@@ -22,7 +22,7 @@ from otel_diag.store.base import Change, Store
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
 from otel_diag.summaries import fold_traces
-from otel_diag.worker import Worker
+from otel_diag.worker import BUSY_FOLDS, Backlog, Worker, backlog
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
 
@@ -204,3 +204,39 @@ def test_one_broken_trace_does_not_stop_the_others(store: Store, work: Work, mon
     work()
     assert {row["execution_id"] for row in summaries(store)} == {one.execution_id for one in healthy(3)}
     assert store.select(select(trace_arrivals)).num_rows == 0
+
+
+def test_a_busy_receiver_slows_the_worker_and_never_stops_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("duckdb://")
+    stretches: list[int] = []
+    asked = 0
+
+    def fold(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
+        stretches.append(len(trace_ids))
+        return fold_traces(reader, trace_ids, now)
+
+    def busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= 3
+
+    monkeypatch.setattr("otel_diag.worker.fold_traces", fold)
+    send(store, *healthy(2 * BUSY_FOLDS + 10))
+    assert backlog(store, later()).traces == 2 * BUSY_FOLDS + 10
+    worker = Worker(store, settings, busy=busy, clock=later)
+    assert worker.fold_quiet()
+    assert stretches == [BUSY_FOLDS, BUSY_FOLDS + 10], (
+        "a short one, a rest until it is no longer busy, all that is left"
+    )
+    assert backlog(store, later()) == Backlog(0, 0.0)
+    store.close()
+
+
+def test_the_backlog_is_as_old_as_its_oldest_arrival(store: Store) -> None:
+    send(store, *healthy(3))
+    send(store, Execution(2193), tenant="another")
+    waiting = backlog(store, datetime.now(UTC) + timedelta(hours=1))
+    assert waiting.traces == 4
+    assert 3_600 <= waiting.seconds < 3_660

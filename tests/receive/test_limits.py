@@ -48,3 +48,20 @@ def test_a_budget_lets_a_large_request_in_only_alone() -> None:
         pass
     with budget.spend(10):
         pass
+
+
+def test_requests_pile_up_when_several_stay_not_when_many_pass() -> None:
+    now = 0.0
+    budget = Budget(1_000, clock=lambda: now)
+    for _ in range(300):  # three seconds of a sender that awaits each answer
+        with budget.spend(10):
+            now += 0.009
+        now += 0.001
+    assert 0.8 < budget.mean_requests < 1
+    with budget.spend(10), budget.spend(10), budget.spend(10):
+        now += 3.0
+        assert 2.8 < budget.mean_requests < 3
+    now += 0.01
+    assert budget.mean_requests > 2, "an instant without requests is no rest"
+    now += 3.0
+    assert budget.mean_requests < 0.2
