@@ -134,6 +134,140 @@ SPAN_SCHEMA: Final = pa.schema(
 - ``content_hash``: 64 bits over everything above but the tenant.
 """
 
+LOG_SCHEMA: Final = pa.schema(
+    [
+        pa.field("tenant", pa.string(), nullable=False),
+        pa.field("trace_id", pa.string()),
+        pa.field("span_id", pa.string()),
+        pa.field("service", pa.string(), nullable=False),
+        pa.field("severity", pa.string()),
+        pa.field("severity_number", pa.int32(), nullable=False),
+        pa.field("severity_text", pa.string()),
+        pa.field("event_name", pa.string()),
+        pa.field("body_text", pa.string()),
+        pa.field("body", pa.string()),
+        pa.field("logged_at", _UTC_MICROS),
+        pa.field("logged_unix_nano", pa.int64(), nullable=False),
+        pa.field("time_unix_nano", pa.int64(), nullable=False),
+        pa.field("observed_unix_nano", pa.int64(), nullable=False),
+        pa.field("execution_id", pa.int64()),
+        pa.field("service_version", pa.string()),
+        pa.field("scope_name", pa.string()),
+        pa.field("scope_version", pa.string()),
+        pa.field("attributes", pa.string(), nullable=False),
+        pa.field("resource_attributes", pa.string(), nullable=False),
+        pa.field("flags", pa.int64(), nullable=False),
+        pa.field("otlp_rest", pa.string()),
+        pa.field("content_hash", pa.int64(), nullable=False),
+    ]
+)
+"""Columns of decoded log records; what SPAN_SCHEMA has too means the same.
+
+- ``trace_id``, ``span_id``: null where the record names none.
+- ``severity``: trace, debug, info, warn, error, fatal, from the number's range; null outside 1..24.
+- ``body``: JSON text (the empty value is ``null``), SQL null without a body. ``body_text``: a text as it is, anything
+  else as its JSON; for searching.
+- ``logged_unix_nano``: the record's time, or when it was observed where that is 0; ``logged_at`` the same as a
+  timestamp. ``time_unix_nano`` and ``observed_unix_nano`` are what the wire said.
+- ``content_hash``: also tells apart records that are alike within one request.
+"""
+
+METRIC_SCHEMA: Final = pa.schema(
+    [
+        pa.field("tenant", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("unit", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("temporality", pa.string()),
+        pa.field("is_monotonic", pa.bool_()),
+        pa.field("service", pa.string(), nullable=False),
+        pa.field("service_version", pa.string()),
+        pa.field("started_at", _UTC_MICROS),
+        pa.field("measured_at", _UTC_MICROS),
+        pa.field("start_unix_nano", pa.int64(), nullable=False),
+        pa.field("time_unix_nano", pa.int64(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("value_int", pa.int64()),
+        pa.field("count", pa.int64()),
+        pa.field("sum", pa.float64()),
+        pa.field("min", pa.float64()),
+        pa.field("max", pa.float64()),
+        pa.field("explicit_bounds", pa.string()),
+        pa.field("bucket_counts", pa.string()),
+        pa.field("scale", pa.int32()),
+        pa.field("zero_count", pa.int64()),
+        pa.field("zero_threshold", pa.float64()),
+        pa.field("positive_buckets", pa.string()),
+        pa.field("negative_buckets", pa.string()),
+        pa.field("quantiles", pa.string()),
+        pa.field("exemplars", pa.string()),
+        pa.field("trace_id", pa.string()),
+        pa.field("span_id", pa.string()),
+        pa.field("scope_name", pa.string()),
+        pa.field("scope_version", pa.string()),
+        pa.field("attributes", pa.string(), nullable=False),
+        pa.field("resource_attributes", pa.string(), nullable=False),
+        pa.field("flags", pa.int64(), nullable=False),
+        pa.field("otlp_rest", pa.string()),
+        pa.field("content_hash", pa.int64(), nullable=False),
+    ]
+)
+"""Columns of decoded data points, whatever their kind; what SPAN_SCHEMA has too means the same.
+
+- ``kind``: gauge, sum, histogram, exponential_histogram or summary; columns of other kinds are null.
+- ``temporality``: unspecified, delta, cumulative, or the decimal of an unknown enum value.
+- ``value``: of a gauge or sum; an integer is here as the nearest double, and exactly in ``value_int``. Both are null
+  when the point has no value (bit 1 of ``flags``: no recorded value).
+- ``count``, ``zero_count``: the wire's unsigned 64 bits, two's complement.
+- ``explicit_bounds``, ``bucket_counts``: JSON arrays or null; ``positive_buckets``, ``negative_buckets``: a JSON object
+  with ``offset`` and ``bucket_counts``, or null; ``quantiles``, ``exemplars``: a JSON array of objects or null.
+  Numbers are written as attributes are, see :mod:`otel_diag.decode.attributes`.
+- ``trace_id``, ``span_id``: of the last exemplar that names both; ``exemplars`` has them all.
+"""
+
+PROFILE_SCHEMA: Final = pa.schema(
+    [
+        pa.field("tenant", pa.string(), nullable=False),
+        pa.field("profile_id", pa.string()),
+        pa.field("service", pa.string(), nullable=False),
+        pa.field("service_version", pa.string()),
+        pa.field("sample_type", pa.string()),
+        pa.field("sample_unit", pa.string()),
+        pa.field("period_type", pa.string()),
+        pa.field("period_unit", pa.string()),
+        pa.field("period", pa.int64(), nullable=False),
+        pa.field("started_at", _UTC_MICROS),
+        pa.field("time_unix_nano", pa.int64(), nullable=False),
+        pa.field("duration_nano", pa.int64(), nullable=False),
+        pa.field("value", pa.int64(), nullable=False),
+        pa.field("observed_values", pa.string()),
+        pa.field("observed_unix_nanos", pa.string()),
+        pa.field("stack", pa.string(), nullable=False),
+        pa.field("frames", pa.string()),
+        pa.field("trace_id", pa.string()),
+        pa.field("span_id", pa.string()),
+        pa.field("scope_name", pa.string()),
+        pa.field("scope_version", pa.string()),
+        pa.field("attributes", pa.string(), nullable=False),
+        pa.field("profile_attributes", pa.string(), nullable=False),
+        pa.field("resource_attributes", pa.string(), nullable=False),
+        pa.field("otlp_rest", pa.string()),
+        pa.field("content_hash", pa.int64(), nullable=False),
+    ]
+)
+"""Columns of decoded profile samples; what SPAN_SCHEMA has too means the same.
+
+- ``profile_id``: hex, null without one. ``sample_type`` and ``sample_unit`` say what ``value`` counts (cpu in
+  nanoseconds, samples in count); ``period`` is the distance between samples, in ``period_unit``.
+- ``time_unix_nano``, ``duration_nano``: of the profile, the wire's unsigned 64 bits, two's complement.
+- ``value``: the sum of the sample's values, of timestamps without values their number. ``observed_values``,
+  ``observed_unix_nanos``: the single ones, JSON arrays or null.
+- ``stack``: names of the functions from the root to the leaf, separated by ``;``. A frame without a symbol is its
+  address. ``frames``: JSON array of all that is known, leaf first as on the wire, inlined calls in ``lines``.
+- ``content_hash``: also tells apart samples that are alike within one request.
+"""
+
 
 # --------------------------------------------------------------------------------------------------
 # What the engine works on.

@@ -220,6 +220,11 @@ def json_values(values: pa.StructArray) -> pa.Array:
     return pc.if_else(values.is_valid(), concatenated(quotes, bodies, quotes), NO_TEXT)
 
 
+def json_numbers(numbers: pa.Array) -> pa.Array:
+    """The JSON text of each integer or double as attributes write it; null stays null."""
+    return _double_texts(numbers) if pa.types.is_floating(numbers.type) else _plain_texts(numbers)
+
+
 _CLOSINGS: Final = texts_of(["", '"'])
 
 

@@ -272,11 +272,6 @@ def timestamps(nanos: UInt64s) -> pa.Array:
     return micros.cast(pa.timestamp("us", tz="UTC"))
 
 
-def signed(numbers: pa.Array) -> pa.Array:
-    """Unsigned 64 bits as int64, two's complement."""
-    return pa.array(numbers.to_numpy(zero_copy_only=False).view(np.int64))
-
-
 # --------------------------------------------------------------------------------------------------
 # Content hash.
 

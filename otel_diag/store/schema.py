@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-from otel_diag.model import SPAN_SCHEMA
+from otel_diag.model import LOG_SCHEMA, METRIC_SCHEMA, PROFILE_SCHEMA, SPAN_SCHEMA
 
 metadata = MetaData()
 
@@ -79,6 +79,113 @@ trace_spans = Table(
     Column("ingested_at", _Time, nullable=False),
 )
 """One row per stored span: the columns of ``model.SPAN_SCHEMA`` and ``ingested_at``."""
+
+log_records = Table(
+    "log_records",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("trace_id", Text),
+    Column("span_id", Text),
+    Column("service", Text, nullable=False),
+    Column("severity", Text),
+    Column("severity_number", Integer, nullable=False),
+    Column("severity_text", Text),
+    Column("event_name", Text),
+    Column("body_text", Text),
+    Column("body", JSON),
+    Column("logged_at", _Time),
+    Column("logged_unix_nano", BigInteger, nullable=False),
+    Column("time_unix_nano", BigInteger, nullable=False),
+    Column("observed_unix_nano", BigInteger, nullable=False),
+    Column("execution_id", BigInteger),
+    Column("service_version", Text),
+    Column("scope_name", Text),
+    Column("scope_version", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("resource_attributes", JSON, nullable=False),
+    Column("flags", BigInteger, nullable=False),
+    Column("otlp_rest", JSON),
+    Column("content_hash", BigInteger, nullable=False),
+    Column("ingested_at", _Time, nullable=False),
+)
+"""One row per log record: the columns of ``model.LOG_SCHEMA`` and ``ingested_at``."""
+
+metric_points = Table(
+    "metric_points",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("unit", Text),
+    Column("description", Text),
+    Column("temporality", Text),
+    Column("is_monotonic", Boolean),
+    Column("service", Text, nullable=False),
+    Column("service_version", Text),
+    Column("started_at", _Time),
+    Column("measured_at", _Time),
+    Column("start_unix_nano", BigInteger, nullable=False),
+    Column("time_unix_nano", BigInteger, nullable=False),
+    Column("value", Double),
+    Column("value_int", BigInteger),
+    Column("count", BigInteger),
+    Column("sum", Double),
+    Column("min", Double),
+    Column("max", Double),
+    Column("explicit_bounds", JSON),
+    Column("bucket_counts", JSON),
+    Column("scale", Integer),
+    Column("zero_count", BigInteger),
+    Column("zero_threshold", Double),
+    Column("positive_buckets", JSON),
+    Column("negative_buckets", JSON),
+    Column("quantiles", JSON),
+    Column("exemplars", JSON),
+    Column("trace_id", Text),
+    Column("span_id", Text),
+    Column("scope_name", Text),
+    Column("scope_version", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("resource_attributes", JSON, nullable=False),
+    Column("flags", BigInteger, nullable=False),
+    Column("otlp_rest", JSON),
+    Column("content_hash", BigInteger, nullable=False),
+    Column("ingested_at", _Time, nullable=False),
+)
+"""One row per data point of any kind: the columns of ``model.METRIC_SCHEMA`` and ``ingested_at``."""
+
+profile_samples = Table(
+    "profile_samples",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("profile_id", Text),
+    Column("service", Text, nullable=False),
+    Column("service_version", Text),
+    Column("sample_type", Text),
+    Column("sample_unit", Text),
+    Column("period_type", Text),
+    Column("period_unit", Text),
+    Column("period", BigInteger, nullable=False),
+    Column("started_at", _Time),
+    Column("time_unix_nano", BigInteger, nullable=False),
+    Column("duration_nano", BigInteger, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("observed_values", JSON),
+    Column("observed_unix_nanos", JSON),
+    Column("stack", Text, nullable=False),
+    Column("frames", JSON),
+    Column("trace_id", Text),
+    Column("span_id", Text),
+    Column("scope_name", Text),
+    Column("scope_version", Text),
+    Column("attributes", JSON, nullable=False),
+    Column("profile_attributes", JSON, nullable=False),
+    Column("resource_attributes", JSON, nullable=False),
+    Column("otlp_rest", JSON),
+    Column("content_hash", BigInteger, nullable=False),
+    Column("ingested_at", _Time, nullable=False),
+)
+"""One row per sample of a profile: the columns of ``model.PROFILE_SCHEMA`` and ``ingested_at``."""
 
 trace_arrivals = Table(
     "trace_arrivals",
@@ -253,4 +360,12 @@ SPANS: Final = SignalTable(
     trace_spans, SPAN_SCHEMA, ("trace_id", "span_id", "content_hash", "tenant"), "start_unix_nano"
 )
 
-SIGNAL_TABLES: Final = (SPANS,)
+LOGS: Final = SignalTable(log_records, LOG_SCHEMA, ("logged_unix_nano", "content_hash", "tenant"), "logged_unix_nano")
+METRICS: Final = SignalTable(
+    metric_points, METRIC_SCHEMA, ("time_unix_nano", "content_hash", "tenant"), "time_unix_nano"
+)
+PROFILES: Final = SignalTable(
+    profile_samples, PROFILE_SCHEMA, ("time_unix_nano", "content_hash", "tenant"), "time_unix_nano"
+)
+
+SIGNAL_TABLES: Final = (SPANS, METRICS, LOGS, PROFILES)

@@ -15,11 +15,10 @@ import pytest
 from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Double, Integer, Text
 
 from otel_diag.errors import StartupError
-from otel_diag.model import SPAN_SCHEMA
 from otel_diag.store.base import Store, Upsert
 from otel_diag.store.migrate import migrations
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import metadata, schema_migrations, trace_spans
+from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, schema_migrations
 from tests.conftest import BACKENDS
 
 TYPES = {
@@ -66,14 +65,16 @@ def test_the_database_has_the_keys_of_the_schema(store: Store) -> None:
         "AND c.table_schema = current_schema() ORDER BY u.table_name, u.ordinal_position",
     ):
         found.setdefault(row["table_name"], []).append(row["column_name"])
-    found.pop("trace_spans", None)  # a key of the backend's own choice, or none
+    for signal in SIGNAL_TABLES:
+        found.pop(signal.table.name, None)  # a key of the backend's own choice, or none
 
     keyed = {table.name: [column.name for column in table.primary_key] for table in metadata.tables.values()}
     assert found == {name: key for name, key in keyed.items() if key}
 
 
-def test_spans_have_the_columns_of_a_batch_in_its_order() -> None:
-    assert trace_spans.columns.keys() == [*SPAN_SCHEMA.names, "ingested_at"]
+@pytest.mark.parametrize("signal", SIGNAL_TABLES, ids=lambda signal: signal.table.name)
+def test_signals_have_the_columns_of_a_batch_in_its_order(signal: SignalTable) -> None:
+    assert signal.table.columns.keys() == [*signal.schema.names, "ingested_at"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
