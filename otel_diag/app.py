@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from otel_diag.auth import check_exposure
 from otel_diag.config import Settings, embedded_path
 from otel_diag.decode.otlp_json import json_to_request
 from otel_diag.decode.traces import decode_traces
-from otel_diag.discovery import find_server
+from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import Conflict, StoreInUse
-from otel_diag.model import DEFAULT_TENANT
-from otel_diag.present.client import AnyQueries, RemoteQueries
+from otel_diag.present.client import TIMEOUT_SECONDS, AnyQueries, RemoteQueries
 from otel_diag.query import Queries
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
@@ -32,11 +32,12 @@ LOCK_POLL_SECONDS = 0.05
 def serve(settings: Settings, *, json_output: bool = False) -> None:
     """Run the server until SIGINT or SIGTERM. Prints where it listens, as one JSON line with ``json_output``.
 
-    Raises StartupError: port taken, store locked, database down.
+    Raises StartupError: port taken, store locked, database down, open to the network without anybody having said so.
     """
     from otel_diag.server import run
 
-    run(settings, open_patiently(settings.store), json_output=json_output)
+    check_exposure(settings)
+    run(settings, open_patiently(settings), json_output=json_output)
 
 
 @contextmanager
@@ -49,8 +50,8 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
     embedded = embedded_path(settings.store) is not None
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
-        if (server := find_server(settings.store)) is not None:
-            with RemoteQueries(server.url) as remote:
+        if (server := find_server(settings)) is not None:
+            with RemoteQueries(server.url, http_client(server, settings, timeout=TIMEOUT_SECONDS)) as remote:
                 yield remote
             return
         try:
@@ -61,7 +62,7 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
                 raise
             time.sleep(LOCK_POLL_SECONDS)
     with closing(store):
-        yield Queries(store, settings)
+        yield Queries(store, settings, tenant=settings.tenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Writer:
     def append_payload(self, payload: bytes, content_type: str = "application/x-protobuf") -> Imported:
         """Store one export request, protobuf or JSON by its content type. Raises BadInput, Transient, Permanent."""
         request = json_to_request(payload) if content_type == "application/json" else payload
-        decoded = decode_traces(request, DEFAULT_TENANT)
+        decoded = decode_traces(request, self._settings.tenant)
         appended = self._store.append(decoded.batch)
         return Imported(appended.stored, appended.duplicates, dict(decoded.reasons))
 
@@ -101,7 +102,7 @@ class Writer:
 @contextmanager
 def open_writer(settings: Settings) -> Iterator[Writer]:
     """The store, opened for writing and brought up to date. Raises StartupError, also when a server owns it."""
-    with closing(open_patiently(settings.store)) as store:
+    with closing(open_patiently(settings)) as store:
         writer = Writer(store, settings)
         yield writer
         writer.summarise()
@@ -109,15 +110,15 @@ def open_writer(settings: Settings) -> Iterator[Writer]:
 
 def migrate(settings: Settings) -> None:
     """Bring the store's schema up to date; opening it does. Raises StartupError."""
-    open_patiently(settings.store).close()
+    open_patiently(settings).close()
 
 
-def open_patiently(store_url: str) -> Store:
+def open_patiently(settings: Settings) -> Store:
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
-            return open_store(store_url)
+            return open_store(settings.store)
         except StoreInUse:
-            if time.monotonic() > deadline or find_server(store_url) is not None:
+            if time.monotonic() > deadline or find_server(settings) is not None:
                 raise
             time.sleep(LOCK_POLL_SECONDS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
+import socket
 from typing import Final
 
 from otel_diag.config import Role, Settings, Token
-from otel_diag.errors import Forbidden, Unauthenticated
+from otel_diag.errors import Forbidden, StartupError, Unauthenticated
 
 CHALLENGE: Final = 'Bearer realm="otel-diag"'
 """What a 401 answers in WWW-Authenticate."""
@@ -54,3 +56,22 @@ class Access:
         # Every hash is compared, each in constant time: how long it takes says nothing about any of them.
         matching = [token for token in self._tokens if hmac.compare_digest(token.sha256, presented)]
         return matching[0] if matching else None
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises StartupError when other machines reach the ports, nothing asks who they are, and nobody allowed that."""
+    if settings.tokens or settings.tls_client_ca or settings.allow_anonymous or _is_loopback(settings.host):
+        return
+    raise StartupError(
+        f"{settings.host} can be reached from other machines, and nobody would have to show who they are",
+        hint="Configure tokens (`otel-diag token new`), or say --allow-anonymous: whoever reaches the ports may then "
+        "write and read everything.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False  # whatever it is, it cannot be listened on: binding says why
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)

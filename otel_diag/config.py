@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         default_factory=tuple, description="Further names under which REST and MCP may be addressed."
     )
 
-    tokens: tuple[Token, ...] = Field(default_factory=tuple, description="Who may do what; none: everybody, everything.")
+    tokens: tuple[Token, ...] = Field(default_factory=tuple, description="Who may do what; none: anybody, anything.")
     allow_anonymous: bool = Field(False, description="Listen beyond this machine although nobody has to show a token.")
     tenant: Tenant = Field("default", description="Whose data is meant where no token says it.")
     token: SecretStr | None = Field(None, description="What commands show to a running server.")
@@ -134,6 +134,10 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(
         256 * MIB, gt=0, description="Requests waiting for their commit; past it, clients are told to retry."
     )
+    max_attributes: int = Field(
+        10_000, gt=0, description="Attributes kept of one span, event, link, resource, ...; the later ones are dropped."
+    )
+    max_value_bytes: int = Field(MIB, ge=1024, description="A longer text or nested value is cut, with a mark.")
     commit_spans: int = Field(20_000, gt=0, description="Spans gathered into one transaction at most.")
 
     quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")

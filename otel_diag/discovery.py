@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from otel_diag.config import embedded_path
+from otel_diag.config import Settings, embedded_path
+from otel_diag.tls import client_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Endpoints:
     otlp_http: str
     otlp_grpc: str
     store: str
+    tls_cert: str | None = None
+    """File of the certificate it shows."""
 
 
 def _file_of(store_url: str) -> Path | None:
@@ -48,13 +51,27 @@ def announced(endpoints: Endpoints) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def find_server(store_url: str) -> Endpoints | None:
-    """The server that owns this embedded store and answers, else None: a file left behind by a crash is ignored."""
-    path = _file_of(store_url)
+def find_server(settings: Settings) -> Endpoints | None:
+    """The server that owns this embedded store and answers, else None: a file left behind by a crash is ignored.
+
+    Raises StartupError when the server speaks TLS and the files for that cannot be used.
+    """
+    path = _file_of(settings.store)
     endpoints = _read(path) if path else None
-    if endpoints is None or not _answers(endpoints.url):
+    if endpoints is None or not _answers(endpoints, settings):
         return None
     return endpoints
+
+
+def http_client(server: Endpoints, settings: Settings, *, timeout: float) -> httpx.Client:
+    """A client for a running server: with the token of the settings, and trust in the server's own certificate."""
+    token = settings.token
+    return httpx.Client(
+        timeout=timeout,
+        trust_env=False,  # A proxy from the environment must never see a loopback call.
+        verify=client_context(Path(server.tls_cert), settings) if server.tls_cert else True,
+        headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else None,
+    )
 
 
 def _read(path: Path) -> Endpoints | None:
@@ -64,10 +81,11 @@ def _read(path: Path) -> Endpoints | None:
         return None
 
 
-def _answers(url: str) -> bool:
-    if urlsplit(url).hostname is None:
+def _answers(server: Endpoints, settings: Settings) -> bool:
+    if urlsplit(server.url).hostname is None:
         return False
     try:
-        return httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).is_success
+        with http_client(server, settings, timeout=2.0) as client:
+            return client.get(f"{server.url}/healthz").is_success
     except httpx.HTTPError:
         return False

@@ -51,10 +51,12 @@ TIMEOUT_SECONDS = 60.0
 class RemoteQueries:
     """Queries of the server at ``url`` (scheme, host and port). Use as a context manager, or call ``close``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, http: httpx.Client | None = None) -> None:
+        """``http``: with the token and the TLS that the server asks for; it is closed with this object."""
         self.url = url
         # A proxy from the environment must never see a loopback call.
-        self._http = httpx.Client(base_url=f"{url.rstrip('/')}/api/v1", timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._http = http or httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._http.base_url = httpx.URL(f"{url.rstrip('/')}/api/v1")
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,16 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from otel_diag.errors import BadInput, NotFound, OtelDiagError, Permanent, Transient, Unsupported
+from otel_diag.errors import (
+    BadInput,
+    Forbidden,
+    NotFound,
+    OtelDiagError,
+    Permanent,
+    Transient,
+    Unauthenticated,
+    Unsupported,
+)
 
 
 class ErrorBody(BaseModel):
@@ -24,6 +33,8 @@ class ErrorAnswer(BaseModel):
 
 
 _STATUSES: Final[tuple[tuple[type[OtelDiagError], int, str], ...]] = (
+    (Unauthenticated, 401, "unauthenticated"),
+    (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (BadInput, 422, "bad_input"),
     (Transient, 503, "unavailable"),

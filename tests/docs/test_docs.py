@@ -19,6 +19,7 @@ from mcp.client import Client
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from otel_diag.auth import Access
 from otel_diag.config import Settings
 from otel_diag.model import RootCauseType
 from otel_diag.present.cli.commands import app as cli
@@ -38,7 +39,11 @@ PAGES += [ROOT / "instrumentation" / "README.md"]
 NOT_RUN = ("serve", "demo", "mcp", "doctor")
 """Commands that keep running, or whose answer depends on the machine."""
 
-COMMANDS: dict[str, Any] = typer.main.get_command(cli).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = {}
+"""By what follows ``otel-diag``; those of a group by both words."""
+for _name, _command in typer.main.get_command(cli).commands.items():  # type: ignore[attr-defined]
+    for _under, _inner in getattr(_command, "commands", {"": _command}).items():
+        COMMANDS[f"{_name} {_under}".strip()] = _inner
 
 
 def name_of(page: Path) -> str:
@@ -136,7 +141,7 @@ def test_every_mcp_tool_and_prompt_is_documented_with_its_fields() -> None:
 
 
 def test_every_endpoint_is_documented_with_what_it_takes() -> None:
-    described = build_app(_no_queries(), ready=lambda: True).openapi()
+    described = build_app(_no_queries, Access(Settings()), ready=lambda: True).openapi()
     bodies = described["components"]["schemas"]
     text = page("api.md")
     filters = set(coded(text.partition("**filters** are")[2].partition("all\n")[0]))
@@ -210,6 +215,8 @@ def test_command_examples_name_commands_and_options_that_exist(path: Path) -> No
     for _, name, *arguments in shown:
         if name in ("--help", "--version", "COMMAND"):
             continue
+        if name not in COMMANDS and arguments:
+            name = f"{name} {arguments.pop(0)}"
         assert name in COMMANDS, name
         options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         given = {word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)}
@@ -249,7 +256,8 @@ def test_command_examples_run(path: Path, stored_sample: str) -> None:
 def test_request_examples_succeed(path: Path, stored_sample: str) -> None:
     store = open_store(stored_sample)
     try:
-        with TestClient(build_app(_queries(store), ready=lambda: True), base_url="http://127.0.0.1:4319") as server:
+        app = build_app(lambda _: _queries(store), Access(Settings()), ready=lambda: True)
+        with TestClient(app, base_url="http://127.0.0.1:4319") as server:
             for _, *arguments in examples(path.read_text("utf-8"), "curl", "sh"):
                 *given, url = arguments
                 method, body = ("POST", given[given.index("--json") + 1]) if "--json" in given else ("GET", None)
@@ -290,6 +298,6 @@ def _queries(store: Store) -> Queries:
     return Queries(store, Settings())
 
 
-def _no_queries() -> Any:
+def _no_queries(_: str = "") -> Any:
     """What describes itself needs no data."""
     return None

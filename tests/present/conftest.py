@@ -13,6 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from otel_diag.auth import Access
+from otel_diag.config import Settings
 from otel_diag.present.client import RemoteQueries
 from otel_diag.present.mcp.server import build_server
 from otel_diag.present.rest.app import build_app
@@ -33,7 +35,8 @@ def incident() -> OneIncident:
 
 def build_api() -> FastAPI:
     queries = cast(Queries, _INCIDENT)
-    return build_app(queries, ready=lambda: _INCIDENT.error is None, mcp=build_server(queries))
+    access = Access(Settings())
+    return build_app(lambda _: queries, access, ready=lambda: _INCIDENT.error is None, mcp=build_server(queries))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 import otel_diag
 from otel_diag import app as wiring
-from otel_diag.config import Settings
-from otel_diag.discovery import find_server
+from otel_diag.auth import hash_of, new_token
+from otel_diag.config import Role, Settings, Token
+from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import AnalysisType
 from otel_diag.present.cli import demo as demonstration
@@ -28,6 +31,7 @@ from otel_diag.present.cli.terminal import (
     console,
     error_console,
     errors_to_exit_codes,
+    problems_of,
     settings_of,
     show,
     write_json,
@@ -52,7 +56,8 @@ HELP = """Stores OpenTelemetry traces and says why an execution failed or was sl
 A KEY is an execution id (an integer) or a trace id (32 hexadecimal digits).
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage; 3 not found; 4 store or server unreachable, locked or
-busy; 5 done, but some input was refused (import) or something is wrong (doctor); 6 not supported by this store."""
+busy, or it asks for another token; 5 done, but some input was refused (import) or something is wrong (doctor);
+6 not supported by this store."""
 
 app = typer.Typer(
     name="otel-diag",
@@ -93,10 +98,20 @@ def serve(
     grpc_port: Annotated[int | None, typer.Option(help="OTLP over gRPC; 0 takes any free port.")] = None,
     http_port: Annotated[int | None, typer.Option(help="OTLP over HTTP; 0 takes any free port.")] = None,
     port: Annotated[int | None, typer.Option(help="REST and MCP; 0 takes any free port.")] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Listen beyond this machine although no tokens are configured.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the chosen ports as one JSON line.")] = False,
 ) -> None:
     """Receive spans, keep them, answer questions, until Ctrl-C."""
-    settings = settings_of(store=store, host=host, grpc_port=grpc_port, http_port=http_port, port=port)
+    settings = settings_of(
+        store=store,
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        port=port,
+        allow_anonymous=allow_anonymous or None,
+    )
     wiring.serve(settings, json_output=as_json)
 
 
@@ -295,6 +310,31 @@ def mcp(store: Store = None) -> None:
     build_server(lambda: wiring.open_queries(settings)).run("stdio")
 
 
+token = typer.Typer(no_args_is_help=True, help="Tokens that let senders and askers in.")
+app.add_typer(token, name="token")
+
+
+@token.command("new")
+def token_new(
+    name: Annotated[str, typer.Option(help="Whose it is; it stands in messages.")],
+    role: Annotated[list[Role], typer.Option(help="What it is for; give the option twice for both.")],
+    tenant: Annotated[str, typer.Option(help="Whose data it writes and reads.")] = "default",
+    as_json: Json = False,
+) -> None:
+    """Make a token. It is shown once; the settings know only its hash."""
+    secret = new_token()
+    try:
+        known = Token(name=name, tenant=tenant, roles=tuple(role), sha256=hash_of(secret))
+    except ValidationError as error:
+        raise BadInput(f"wrong option: {problems_of(error)}") from None
+    if as_json:
+        write_json({"token": secret, **known.model_dump(mode="json")})
+    else:
+        sys.stdout.write(f"{secret}\n\nKeep it; it is not shown again. For otel-diag.toml of the server:\n\n")
+        lines = [f"{key} = {json.dumps(value)}" for key, value in known.model_dump(mode="json").items()]
+        sys.stdout.write("\n".join(["[[tokens]]", *lines, ""]))
+
+
 @app.command()
 def doctor(store: Store = None, as_json: Json = False) -> None:
     """Check the installation, the store, the ports and the disk. Exit code 5 when something is wrong."""
@@ -316,9 +356,9 @@ def run() -> None:
 @contextmanager
 def _sender(settings: Settings) -> Iterator[Sender]:
     """To the server that owns the store, else straight into the store."""
-    server = find_server(settings.store)
+    server = find_server(settings)
     if server is not None:
-        with closing(HttpSender(server.otlp_http)) as sender:
+        with closing(HttpSender(server.otlp_http, http_client(server, settings, timeout=60.0))) as sender:
             yield sender
         return
     with wiring.open_writer(settings) as writer:

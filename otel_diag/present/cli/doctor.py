@@ -38,7 +38,7 @@ class Check:
 
 
 def run(settings: Settings) -> list[Check]:
-    server = find_server(settings.store)
+    server = find_server(settings)
     ports = {"OTLP/gRPC": settings.grpc_port, "OTLP/HTTP": settings.http_port, "REST and MCP": settings.port}
     return [
         _python(),

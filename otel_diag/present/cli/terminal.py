@@ -13,7 +13,16 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console, RenderableType
 
 from otel_diag.config import Settings
-from otel_diag.errors import BadInput, NotFound, OtelDiagError, StartupError, Transient, Unsupported
+from otel_diag.errors import (
+    BadInput,
+    Forbidden,
+    NotFound,
+    OtelDiagError,
+    StartupError,
+    Transient,
+    Unauthenticated,
+    Unsupported,
+)
 from otel_diag.present.text import clean, hint_of
 
 PIPE_WIDTH = 120
@@ -37,6 +46,8 @@ _EXIT_CODES: tuple[tuple[type[OtelDiagError], ExitCode], ...] = (
     (NotFound, ExitCode.NOT_FOUND),
     (Transient, ExitCode.UNREACHABLE),
     (StartupError, ExitCode.UNREACHABLE),
+    (Unauthenticated, ExitCode.UNREACHABLE),
+    (Forbidden, ExitCode.UNREACHABLE),
     (Unsupported, ExitCode.UNSUPPORTED),
 )
 
@@ -68,10 +79,14 @@ def settings_of(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise BadInput(
-            f"wrong setting: {problems}", hint="Check the options, OTEL_DIAG_* and otel-diag.toml."
+            f"wrong setting: {problems_of(error)}", hint="Check the options, OTEL_DIAG_* and otel-diag.toml."
         ) from None
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong, without the values: they may be secrets."""
+    return "; ".join(": ".join(filter(None, [".".join(map(str, e["loc"])), e["msg"]])) for e in error.errors())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status as RpcStatus
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_diag.errors import BadInput, Transient
+from otel_diag.errors import BadInput, Forbidden, Transient, Unauthenticated
 from otel_diag.present.cli.files import Broken, Skipped, Spans, batches, read_parts
 from otel_diag.present.client import AnyQueries
 
@@ -33,7 +33,10 @@ class Taken:
 
 class Sender(Protocol):
     def __call__(self, request: Spans) -> Taken:
-        """Deliver one request; when it returns, its spans are committed. Raises BadInput, Transient."""
+        """Deliver one request; when it returns, its spans are committed.
+
+        Raises BadInput, Transient, Unauthenticated, Forbidden.
+        """
         ...
 
 
@@ -103,9 +106,10 @@ def imported_json(result: Imported) -> dict[str, Any]:
 class HttpSender:
     """Sends to a running server's OTLP/HTTP endpoint, again while it says "try again"."""
 
-    def __init__(self, otlp_http: str) -> None:
+    def __init__(self, otlp_http: str, http: httpx.Client) -> None:
+        """``http``: with the token and the TLS that the server asks for; it is closed with this object."""
         self._url = f"{otlp_http.rstrip('/')}/v1/traces"
-        self._http = httpx.Client(timeout=60.0, trust_env=False)
+        self._http = http
 
     def __call__(self, request: Spans) -> Taken:
         for attempt in range(MAX_ATTEMPTS):
@@ -127,10 +131,15 @@ class HttpSender:
         self._http.close()
 
 
+_NOT_ADMITTED: Final = {401: Unauthenticated, 403: Forbidden}
+
+
 def _taken(request: Spans, response: httpx.Response) -> Taken:
     try:
         if not response.is_success:
             message = RpcStatus.FromString(response.content).message or response.reason_phrase
+            if response.status_code in _NOT_ADMITTED:
+                raise _NOT_ADMITTED[response.status_code](message)
             return Taken(0, 0, {f"{response.status_code}: {message}": request.spans})
         partial = ExportTraceServiceResponse.FromString(response.content).partial_success
     except DecodeError:

@@ -28,6 +28,19 @@ def answer(status: int, code: str, message: str, hint: str, headers: dict[str, s
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
+def fault(status: HTTPStatus, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body, in the same form, for what goes wrong on this port before there is a request."""
+    retry = [(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
+    body = ErrorAnswer(error=ErrorBody(code=status.name.lower(), message=message, hint=_FAULT_HINTS.get(status, "")))
+    return [(b"content-type", b"application/json"), *retry], body.model_dump_json().encode()
+
+
+_FAULT_HINTS = {
+    HTTPStatus.BAD_REQUEST: "This port speaks HTTP/1.1; is TLS on one side only?",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Try again in a moment.",
+}
+
+
 async def _own(_: Request, error: OtelDiagError) -> JSONResponse:
     status, code = status_of(error)
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
