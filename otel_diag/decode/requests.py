@@ -8,7 +8,7 @@ ptars only canonical input, because ptars panics on some malformed lengths.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import ptars
 import pyarrow as pa
 from google.protobuf.message import DecodeError, Message
 
+from otel_diag.decode.bounds import Limits, bounded
 from otel_diag.decode.columns import Int64s
 from otel_diag.decode.utf8 import replace_invalid_utf8
 from otel_diag.errors import BadInput
@@ -26,14 +27,16 @@ class Decoded:
     """What became of one request.
 
     ``batch``: the accepted records in wire order, in their signal's schema. ``records`` counts all records of the
-    request, ``reasons`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD. ``noun``:
-    what a record is called, in the plural.
+    request, ``reasons`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD.
+    ``truncated``: what was too large and what was done to it, and how often. ``noun``: what a record is called, in the
+    plural.
     """
 
     batch: pa.Table
     records: int
     reasons: dict[str, int]
     sanitised: int = 0
+    truncated: dict[str, int] = field(default_factory=dict)
     noun: str = "spans"
 
     @property
@@ -46,6 +49,7 @@ class Decoded:
         parts = [f"{count} of {self.records} {self.noun} rejected: {reason}" for reason, count in self.reasons.items()]
         if self.sanitised:
             parts.append(f"invalid UTF-8 in {self.sanitised} texts was replaced by U+FFFD")
+        parts += [f"{count} {what}" for what, count in self.truncated.items()]
         return "; ".join(parts)
 
 
@@ -77,8 +81,10 @@ class Wire:
         descriptor = message.DESCRIPTOR
         return cls(message, ptars.HandlerPool([descriptor.file]).get_for_message(descriptor), flatten, noun)
 
-    def decode(self, payloads: Sequence[bytes], tenants: Sequence[str]) -> list[Decoded | BadInput]:
-        """What became of each request; a bad one does not hurt the others."""
+    def decode(
+        self, payloads: Sequence[bytes], tenants: Sequence[str], limits: Limits | None = None
+    ) -> list[Decoded | BadInput]:
+        """What became of each request; a bad one does not hurt the others. Without ``limits`` nothing is cut."""
         outcomes: list[Decoded | BadInput | None] = [None] * len(payloads)
         canonical: list[bytes] = []
         sanitised: list[int] = []
@@ -92,7 +98,7 @@ class Wire:
             canonical.append(parsed)
             sanitised.append(repaired)
             good.append(position)
-        decoded = self._decode_canonical(canonical, [tenants[position] for position in good], sanitised)
+        decoded = self._decode_canonical(canonical, [tenants[position] for position in good], sanitised, limits)
         for position, outcome in zip(good, decoded, strict=True):
             outcomes[position] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
@@ -115,23 +121,30 @@ class Wire:
             return repaired
 
     def _decode_canonical(
-        self, payloads: Sequence[bytes], tenants: Sequence[str], sanitised: Sequence[int]
+        self, payloads: Sequence[bytes], tenants: Sequence[str], sanitised: Sequence[int], limits: Limits | None
     ) -> list[Decoded | BadInput]:
         if not payloads:
             return []
+        requests = self.handler.list_to_record_batch(list(payloads))
+        truncated: Sequence[dict[str, int]] = [{}] * len(payloads)
+        if limits is not None:
+            requests, cuts = bounded(requests, limits)
+            truncated = cuts.of_requests(len(payloads))
         try:
-            flat = self.flatten(self.handler.list_to_record_batch(list(payloads)), pa.array(tenants, pa.string()))
+            flat = self.flatten(requests, pa.array(tenants, pa.string()))
         except BadInput as error:
             if len(payloads) == 1:
                 return [error]
             alone = [
-                self._decode_canonical([payload], [tenant], [repaired])
+                self._decode_canonical([payload], [tenant], [repaired], limits)
                 for payload, tenant, repaired in zip(payloads, tenants, sanitised, strict=True)
             ]
             return [outcome for outcomes in alone for outcome in outcomes]
-        return self._split(flat, sanitised)
+        return self._split(flat, sanitised, truncated)
 
-    def _split(self, flat: Flattened, sanitised: Sequence[int]) -> list[Decoded | BadInput]:
+    def _split(
+        self, flat: Flattened, sanitised: Sequence[int], truncated: Sequence[dict[str, int]]
+    ) -> list[Decoded | BadInput]:
         count = len(sanitised)
         ends = np.searchsorted(flat.request_of_row, np.arange(count), side="right").tolist()
         records = np.bincount(flat.request_of_record, minlength=count).tolist()
@@ -142,6 +155,7 @@ class Wire:
                 records=records[request],
                 reasons={reason: counts[request] for reason, counts in rejected.items() if counts[request]},
                 sanitised=sanitised[request],
+                truncated=truncated[request],
                 noun=self.noun,
             )
             for request, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
