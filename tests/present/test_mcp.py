@@ -116,7 +116,11 @@ def test_exactly_the_seven_tools_each_read_only_within_the_budget(server: Any) -
         ("diagnose_execution", {"execution_id": EXECUTION, "trace_id": TRACE}, "exactly one"),
         ("diagnose_execution", {"execution_id": "abc"}, "valid integer"),
         ("diagnose_execution", {"execution_id": 2**70}, "64 bits"),
-        ("diagnose_execution", {"executionId": 1}, "executionId"),
+        (
+            "diagnose_execution",
+            {"executionId": 1},
+            "there is no argument executionId. The arguments of diagnose_execution are execution_id, trace_id.",
+        ),
         ("diagnose_execution", {"trace_id": "abc"}, "32 hexadecimal"),
         ("get_recent_failures", {"since": "soon"}, "24h"),
         ("get_recent_failures", {"limit": 0}, "greater than or equal to 1"),
@@ -131,6 +135,7 @@ def test_wrong_arguments_are_refused_with_what_is_right(
     result = call(server, tool, arguments)
     assert result.is_error
     assert says in text_of(result)
+    assert "pydantic" not in text_of(result)
     assert not incident.asked
 
 

@@ -12,7 +12,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 import otel_diag
 from otel_diag.errors import BadInput, OtelDiagError
@@ -181,8 +181,29 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
     ]
 
 
+class _Tool(Tool):
+    """Says what is wrong with arguments in a sentence, where the library shows its validator's own report."""
+
+    async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(self._wrong_arguments(error.__cause__)) from error
+            raise
+
+    def _wrong_arguments(self, error: ValidationError) -> str:
+        names = list(self.parameters["properties"])
+        problems = []
+        for problem in error.errors():
+            name = ".".join(map(str, problem["loc"]))
+            unknown = problem["type"] == "extra_forbidden"
+            problems.append(f"there is no argument {name}" if unknown else f"{name}: {problem['msg']}")
+        return f"{'; '.join(problems)}. The arguments of {self.name} are {', '.join(names)}."
+
+
 def _tool(handler: Callable[..., CallToolResult]) -> Tool:
-    tool = Tool.from_function(handler, description=" ".join((handler.__doc__ or "").split()), annotations=READ_ONLY)
+    tool = _Tool.from_function(handler, description=" ".join((handler.__doc__ or "").split()), annotations=READ_ONLY)
     # An argument that does not exist must be an error: ignored, it would widen the question without a word.
     arguments = tool.fn_metadata.arg_model
     arguments.model_config["extra"] = "forbid"
