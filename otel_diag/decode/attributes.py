@@ -33,17 +33,18 @@ import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from otel_diag.decode.columns import (
+    EMPTY_TEXT,
     NO_TEXT,
     Int64s,
     concatenated,
     field,
     hide_nul,
-    joined,
     json_escaped,
     json_text,
     list_offsets,
     owners,
     show_nul,
+    text,
     texts_of,
 )
 
@@ -195,29 +196,42 @@ class FlatAttributes:
         )
 
     def json(self) -> pa.Array:
-        """One JSON object per owner."""
+        """One JSON object per owner.
+
+        Every object is a list of fragments, two an attribute and one to close, taken from one pool and joined in one
+        go: each text is copied twice.
+        """
+        owner_count, count = len(self.offsets) - 1, len(self.codes)
+        if not count:
+            return pa.repeat(text("{}"), owner_count)
         keys = [json_text(_escaped_key(key)) + ":" for key in self.codes_by_key]
-        if not keys:
-            return texts_of(["{}"] * (len(self.offsets) - 1))
-        pairs = _pair_texts(keys, self)
-        objects = joined(self.offsets, pairs, "{", "}")
-        return _with_duplicates(objects, pairs, keys, self)
+        bodies, body_of, is_string = _value_bodies(self.values)
+        # What comes before a value: the end of the value before it, the key, and a quote before a string.
+        openings = [end + key + quote for end in ("{", ",", '",') for key in keys for quote in ("", '"')]
+        pool = pa.concat_arrays([texts_of([*openings, "{}", "}", '"}']), bodies])
+        begins = self.offsets[:-1][np.diff(self.offsets) > 0]
+        before = np.ones(count, np.int64)
+        before[1:] += is_string[:-1]
+        before[begins] = 0
+        nonempty = np.diff(self.offsets) > 0
+        closing = np.zeros(owner_count, np.int64)
+        closing[nonempty] = 1 + is_string[self.offsets[1:][nonempty] - 1]
 
-
-def _pair_texts(keys: list[str], flat: FlatAttributes) -> pa.Array:
-    """``"key":value`` per attribute."""
-    bodies, is_string = _value_bodies(flat.values)
-    openings = texts_of(keys + [key + '"' for key in keys])
-    return concatenated(
-        openings.take(pa.array(flat.codes + is_string * len(keys))), bodies, _CLOSINGS.take(pa.array(is_string))
-    )
+        offsets = self.offsets.astype(np.int64) * 2 + np.arange(owner_count + 1)
+        fragments = np.empty(offsets[-1], np.int64)
+        at = np.arange(count) * 2 + self.owners
+        fragments[at] = (before * len(keys) + self.codes) * 2 + is_string
+        fragments[at + 1] = body_of + len(openings) + 3
+        fragments[offsets[1:] - 1] = len(openings) + closing
+        lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pool.take(pa.array(fragments)))
+        return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), keys, self)
 
 
 def json_values(values: pa.StructArray) -> pa.Array:
     """The JSON text of each AnyValue; null where there is none, which the empty value (``null``) is not."""
-    bodies, is_string = _value_bodies(values)
+    bodies, body_of, is_string = _value_bodies(values)
     quotes = _CLOSINGS.take(pa.array(is_string))
-    return pc.if_else(values.is_valid(), concatenated(quotes, bodies, quotes), NO_TEXT)
+    return pc.if_else(values.is_valid(), concatenated(quotes, bodies.take(pa.array(body_of)), quotes), NO_TEXT)
 
 
 def json_numbers(numbers: pa.Array) -> pa.Array:
@@ -228,8 +242,9 @@ def json_numbers(numbers: pa.Array) -> pa.Array:
 _CLOSINGS: Final = texts_of(["", '"'])
 
 
-def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, npt.NDArray[np.int8]]:
-    """The JSON text of each AnyValue, strings without their quotes, and 1 for each that is a string."""
+def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, Int64s, npt.NDArray[np.int8]]:
+    """A pool of JSON texts, strings without their quotes; for each AnyValue its place in the pool, and 1 if it is a
+    string."""
     rows = len(values)
     bodies = [texts_of(["null"])]
     body_of = np.zeros(rows, np.int64)
@@ -245,12 +260,16 @@ def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, npt.NDArray[np.int8
         filled += len(at)
         if name == "string_value":
             is_string[at] = 1
-    return pa.concat_arrays(bodies).take(pa.array(body_of)), is_string
+    return pa.concat_arrays(bodies), body_of, is_string
 
 
 def _double_texts(column: pa.Array) -> pa.Array:
     texts = column.cast(pa.string())
-    texts = pc.if_else(pc.match_substring_regex(texts, "[.en]"), texts, concatenated(texts, ".0"))
+    # Only what reads as an integer needs its ".0", and only what has no fraction can.
+    whole = pc.equal(pc.floor(column), column)
+    if pc.any(whole).as_py():
+        bare = pc.and_(whole, pc.invert(pc.match_substring_regex(texts, "[.en]")))
+        texts = pc.if_else(bare, concatenated(texts, ".0"), texts)
     finite = pc.is_finite(column)
     if pc.all(finite).as_py():
         return texts
@@ -302,30 +321,31 @@ _ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
 """Member of the value's oneof -> JSON text of a column without nulls; strings without their quotes."""
 
 
-def _with_duplicates(objects: pa.Array, pairs: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
+def _with_duplicates(objects: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
     """Rewrite the objects of owners that repeat a key; usually there is none."""
     slots = flat.owners * len(keys) + flat.codes
     ordered = np.sort(slots)
     repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
     if not len(repeating):
         return objects
-    rewritten = [_object_with_duplicates(pairs, keys, flat, owner) for owner in repeating.tolist()]
+    rewritten = [_object_with_duplicates(keys, flat, owner) for owner in repeating.tolist()]
     mask = np.zeros(len(objects), bool)
     mask[repeating] = True
     return pc.replace_with_mask(objects, pa.array(mask), texts_of(rewritten))
 
 
-def _object_with_duplicates(pairs: pa.Array, keys: list[str], flat: FlatAttributes, owner: int) -> str:
+def _object_with_duplicates(keys: list[str], flat: FlatAttributes, owner: int) -> str:
     first, last = int(flat.offsets[owner]), int(flat.offsets[owner + 1])
     seen: set[int] = set()
     members: list[str] = []
     repeated: list[str] = []
     codes = flat.codes[first:last].tolist()
-    for position, (code, pair) in enumerate(zip(codes, pairs[first:last].to_pylist(), strict=True)):
+    values = json_values(flat.values.slice(first, last - first)).fill_null("null").to_pylist()
+    for position, (code, value) in enumerate(zip(codes, values, strict=True)):
+        key = keys[code]
         if code in seen:
-            key = keys[code]
-            repeated.append(f"[{position},{key[:-1]},{pair[len(key) :]}]")
+            repeated.append(f"[{position},{key[:-1]},{value}]")
         else:
             seen.add(code)
-            members.append(pair)
+            members.append(key + value)
     return "{" + ",".join([*members, f'"{DUPLICATES}":[{",".join(repeated)}]']) + "}"
