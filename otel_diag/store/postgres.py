@@ -7,22 +7,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore, Lock
 from time import monotonic
 from typing import Any, Final
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
-from sqlalchemy import Select, Table
+from sqlalchemy import ColumnElement, Select, Table, delete, func, select
+from sqlalchemy import Delete as SqlDelete
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, migrations, pending
+from otel_diag.store.partitions import Partition, add_partitions, drop_partition, finish_drops, partitions_of
+from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, PrunedTable, Usage, expired, nanos_of
 from otel_diag.store.rows import (
     changed_rows,
     checked_batch,
@@ -31,7 +36,7 @@ from otel_diag.store.rows import (
     integer_columns,
     merge_sql,
 )
-from otel_diag.store.schema import SPANS, SignalTable
+from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, metadata
 
 _DIALECT: Final = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -51,6 +56,14 @@ _TRUSTED_IDLE_SECONDS: Final = 1.0
 _MIGRATION_LOCK: Final = 0x07E1_D1A6
 """Key of the advisory lock that lets one process migrate at a time."""
 
+_PRUNE_LOCK: Final = 0x07E1_D1A8
+"""Key of the advisory lock that lets one process prune at a time."""
+
+_SIZES: Final = """
+SELECT relname, pg_total_relation_size(oid), reltuples::bigint FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+"""
+
 _BEGIN_READ: Final = "SET TRANSACTION READ ONLY; SET LOCAL TimeZone = 'UTC'; SET LOCAL statement_timeout = "
 
 # "OK means committed" must hold on a server whose default is to say so before the disk does.
@@ -62,6 +75,10 @@ _PERMANENT: Final = frozenset({"0A", "22", "23", "42", "54"})
 """SQLSTATE classes of what the data or the statement cause. All else may pass: connection, resources, conflicts."""
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
+_OVERLAPPING_PARTITION: Final = "42P17"
+_NO_PARTITION: Final = "23514"
+"""A check that no row passes: the tables have no others than the bounds of their partitions."""
+
 _QUERY_CANCELED: Final = "57014"
 
 _ARROW_TYPES: Final = {
@@ -84,6 +101,10 @@ _ARROW_TYPES: Final = {
 _NUMERIC: Final = 1700
 
 
+class _NoPartition(Transient):
+    """There is none for the time of a row."""
+
+
 class PostgresStore:
     """Store protocol on PostgreSQL. Made by :meth:`open`."""
 
@@ -92,6 +113,7 @@ class PostgresStore:
         self._read_only = read_only
         # A staging table outlives its transaction, on a pooled connection the process too: named after its columns.
         self._version = migrations("postgres")[-1].version
+        self._prepared_until = datetime.min.replace(tzinfo=UTC)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> PostgresStore:
@@ -112,9 +134,12 @@ class PostgresStore:
         batch = checked_batch(batch, signal)
         if not batch.num_rows:
             return Appended(stored=0, duplicates=0)
-        with self._writing() as connection:
-            staging = self._copy(connection, signal.table, batch)
-            stored = _store(connection, staging, signal)
+        self._prepare_days()
+        try:
+            stored = self._append(batch, signal)
+        except _NoPartition:
+            self._add_partitions(signal, pc.unique(batch[signal.time]).to_pylist())
+            stored = self._append(batch, signal)
         return Appended(stored=stored, duplicates=batch.num_rows - stored)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -151,6 +176,56 @@ class PostgresStore:
 
     def close(self) -> None:
         self._connections.close()
+
+    def usage(self) -> Usage:
+        with self._reading(None) as connection:
+            sizes = {name: size for name, size, _ in _run(connection, _SIZES)}
+            days: dict[tuple[int, int], int] = {}
+            total = sum(sizes.get(name, 0) for name in metadata.tables)
+            for signal in SIGNAL_TABLES:
+                for partition in partitions_of(connection, signal.table.name):
+                    size, bounds = sizes[partition.name], partition.range
+                    total += size
+                    if bounds.first >= EARLIEST and bounds.end <= LATEST:
+                        days[bounds.end, bounds.first] = days.get((bounds.end, bounds.first), 0) + size
+        return Usage(total, [Period(_moment(first), _moment(end), size) for (end, first), size in sorted(days.items())])
+
+    def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
+        with self._pruning_alone() as alone, _driver_errors(None), self._connections.borrow() as connection:
+            if not alone:
+                return []
+            if not dry_run:
+                for signal in SIGNAL_TABLES:
+                    finish_drops(connection, signal.table.name)
+            return [
+                _pruned(connection, table, condition, cutoff, dry_run=dry_run) for table, condition in expired(cutoff)
+            ]
+
+    @contextmanager
+    def _pruning_alone(self) -> Iterator[bool]:
+        """Whether no other process prunes. The lock is a transaction's of its own: a pooler in between keeps it, and
+        it ends with this process."""
+        if self._read_only:
+            raise Permanent("the store was opened read-only")
+        with _driver_errors(None), self._connections.borrow() as connection, connection.transaction():
+            yield bool(_run(connection, f"SELECT pg_try_advisory_xact_lock({_PRUNE_LOCK})")[0][0])
+
+    def _append(self, batch: pa.Table, signal: SignalTable) -> int:
+        with self._writing() as connection:
+            staging = self._copy(connection, signal.table, batch)
+            return _store(connection, staging, signal)
+
+    def _prepare_days(self) -> None:
+        """Once a day, make the partitions of today and tomorrow."""
+        now = datetime.now(UTC)
+        if now >= self._prepared_until and not self._read_only:
+            for signal in SIGNAL_TABLES:
+                self._add_partitions(signal, [nanos_of(now), nanos_of(now + timedelta(days=1))])
+            self._prepared_until = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+    def _add_partitions(self, signal: SignalTable, times: Sequence[int]) -> None:
+        with self._writing() as connection:
+            add_partitions(connection, signal, times, datetime.now(UTC))
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection[Any]]:
@@ -266,7 +341,8 @@ def _store(connection: psycopg.Connection[Any], staging: str, signal: SignalTabl
     In the order of the key: two processes given the same retry wait for one another instead of deadlocking.
     """
     columns = ", ".join(signal.schema.names)
-    key = ", ".join(signal.key)
+    # The time is part of the hash of the content; it is in the key because a partition vouches for itself only.
+    key = ", ".join([*signal.key, *({signal.time} - set(signal.key))])
     insert = f"""
         INSERT INTO {signal.table.name} ({columns}, ingested_at)
         SELECT {columns}, (SELECT clock_timestamp()) FROM {staging}
@@ -293,13 +369,52 @@ def _store(connection: psycopg.Connection[Any], staging: str, signal: SignalTabl
     return int(rows[0][0])
 
 
+def _pruned(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    condition: ColumnElement[bool],
+    cutoff: Cutoff,
+    *,
+    dry_run: bool,
+) -> PrunedTable:
+    """Drop the partitions that lie before the cutoff as a whole, delete the other rows that are too old."""
+    leaving = [found for found in partitions_of(connection, table.name) if _is_before(found, cutoff)]
+    names = {found.name for found in leaving}
+    tuples = {name: (size, rows) for name, size, rows in _run(connection, _SIZES) if name in names}
+    if dry_run:
+        sql, parameters = compile_statement(select(func.count()).select_from(table).where(condition), _DIALECT)
+        with psycopg.RawCursor(connection) as cursor:
+            rows = int((cursor.execute(sql, parameters).fetchone() or (0,))[0])
+    else:
+        # A table that was never analysed has no estimate and has few rows, or is new.
+        rows = sum(
+            estimate if estimate >= 0 else int(_run(connection, f"SELECT count(*) FROM {name}")[0][0])
+            for name, (_, estimate) in tuples.items()
+        )
+        for found in leaving:
+            drop_partition(connection, table.name, found.name)
+        rows += _deleted(connection, delete(table).where(condition))
+    return PrunedTable(table.name, rows, len(leaving), sum(size for size, _ in tuples.values()) if leaving else None)
+
+
+def _is_before(partition: Partition, cutoff: Cutoff) -> bool:
+    return partition.range.first >= EARLIEST and partition.range.end <= cutoff.nanos
+
+
+def _moment(nanos: int) -> datetime:
+    return datetime.fromtimestamp(nanos // 10**9, UTC)
+
+
 def _delete(connection: psycopg.Connection[Any], change: Delete) -> None:
-    sql, parameters = compile_statement(change.statement, _DIALECT)
-    with psycopg.RawCursor(connection) as cursor:
-        cursor.execute(sql, parameters)
-        deleted = cursor.rowcount
+    deleted = _deleted(connection, change.statement)
     if change.expect is not None and deleted != change.expect:
         raise Conflict(f"{deleted} rows of {change.statement.table} to delete, {change.expect} expected")
+
+
+def _deleted(connection: psycopg.Connection[Any], statement: SqlDelete) -> int:
+    sql, parameters = compile_statement(statement, _DIALECT)
+    with psycopg.RawCursor(connection) as cursor:
+        return cursor.execute(sql, parameters).rowcount
 
 
 def _fetch(
@@ -420,6 +535,8 @@ def _translate(error: psycopg.Error, timeout_seconds: float | None) -> OtelDiagE
     if state is None:
         # The driver's own: a value it cannot write or read is an error of the data, all else of the connection.
         return Permanent(text) if isinstance(error, psycopg.DataError | psycopg.ProgrammingError) else Transient(text)
-    if state[:2] in _PERMANENT and state != _INSUFFICIENT_PRIVILEGE:
+    if state == _NO_PARTITION:
+        return _NoPartition("the partition of these times is being dropped")
+    if state[:2] in _PERMANENT and state not in (_INSUFFICIENT_PRIVILEGE, _OVERLAPPING_PARTITION):
         return Permanent(text)
     return Transient(text)
