@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "questions": {*BASE, "analyse", "ask", "briefs", "reader", "statements", "store"},
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
     "discovery": {"config", "tls"},
-    "server": {*BASE, "auth", "config", "discovery", "listen", "present", "query", "receive", "store", "worker"},
+    "metrics": {*BASE, "__init__", "config", "receive", "store", "worker"},
+    "server": {*BASE, "auth", "config", "discovery", "listen", "metrics", "present", "query", "receive", "store", "worker"},
     "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "tls", "worker"},
     "present": {*BASE, "auth", "config", "query", "__init__"},
 }

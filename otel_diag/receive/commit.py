@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 import pyarrow as pa
+from prometheus_client import Histogram
 
 from otel_diag.config import Settings
 from otel_diag.errors import Permanent, Transient
@@ -26,12 +27,25 @@ class _Request:
     committed: Future[None] = field(default_factory=Future)
 
 
+def _commit_seconds() -> Histogram:
+    bounds = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+    text = "How long a transaction that stored records took."
+    return Histogram("otel_diag_commit_seconds", text, buckets=bounds, registry=None)
+
+
+def _commit_records() -> Histogram:
+    bounds = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000)
+    text = "Records in a transaction, duplicates included."
+    return Histogram("otel_diag_commit_records", text, buckets=bounds, registry=None)
+
+
 @dataclass(slots=True)
 class CommitCounters:
-    """Since the start. ``seconds``: time spent in transactions that succeeded; ``stored`` and ``duplicates``: rows."""
+    """Since the start. ``seconds`` and ``records``: of each transaction that succeeded; ``stored`` and ``duplicates``:
+    rows; ``failures``: requests."""
 
-    commits: int = 0
-    seconds: float = 0.0
+    seconds: Histogram = field(default_factory=_commit_seconds)
+    records: Histogram = field(default_factory=_commit_records)
     stored: int = 0
     duplicates: int = 0
     failures: int = 0
@@ -117,8 +131,8 @@ class GroupCommit:
             for request in group:
                 self._commit([request])
         else:
-            self.counters.commits += 1
-            self.counters.seconds += time.perf_counter() - started
+            self.counters.seconds.observe(time.perf_counter() - started)
+            self.counters.records.observe(batch.num_rows)
             self.counters.stored += appended.stored
             self.counters.duplicates += appended.duplicates
             self._leave(group)

@@ -81,7 +81,9 @@ def http_app(intake: Intake, settings: Settings, signals: Sequence[Signal] = SIG
         assert signal is not None  # noqa: S101 - refused above
         with room.hold() as take:
             body = await _body(receive, settings.max_request_bytes, take)
-        return await intake.export(signal, body, tenant, partial(_unpack, signal, request, settings.max_request_bytes))
+        unpack = partial(_unpack, signal, request, settings.max_request_bytes)
+        protocol = "http/json" if request.media_type == JSON else "http/protobuf"
+        return await intake.export(signal, body, tenant, unpack, protocol=protocol)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
+from prometheus_client import Histogram
 
 from otel_diag.config import MIB, Settings
 from otel_diag.decode.otlp_json import json_to_request
@@ -51,6 +53,11 @@ class Signal:
     response: Callable[[int, str], Message]
     """The export response, given the number of rejected records and a message ('' for none)."""
 
+    @property
+    def name(self) -> str:
+        """As the end of its path: traces."""
+        return self.path.rpartition("/")[2]
+
 
 def _trace_response(rejected: int, message: str) -> ExportTraceServiceResponse:
     if not rejected and not message:
@@ -71,16 +78,31 @@ SIGNALS: Final = (
 )
 
 
+def _ack_seconds() -> Histogram:
+    bounds = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+    text = "From a whole request to the acknowledgement of what it stored."
+    return Histogram("otel_diag_ack_seconds", text, buckets=bounds, registry=None)
+
+
 @dataclass(slots=True)
 class Counters:
-    """Since the start. ``accepted``: spans committed (duplicates too); ``rejected``: spans, by reason; ``refused``:
-    requests, by gRPC status name."""
+    """Since the start. ``requests``: by signal and protocol; ``records``: committed ones (duplicates too), by signal;
+    ``rejected``: records, by reason; ``sanitised``: texts; ``refused``: requests, by gRPC status name; ``body_bytes``:
+    as sent. ``decode_seconds``: the decoding thread's time."""
 
-    requests: int = 0
-    accepted: int = 0
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    body_bytes: int = 0
+    records: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     sanitised: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    decode_seconds: float = 0.0
+    ack_seconds: Histogram = field(default_factory=_ack_seconds)
+
+    @property
+    def accepted(self) -> int:
+        """Records of all signals that were committed."""
+        return self.records.total()
 
     def refuse(self, refusal: Refusal) -> None:
         self.refused[refusal.code.name] += 1
@@ -115,16 +137,26 @@ class Intake:
         self._decoding = Groups("decode", self._decode_group, rules)
 
     async def export(
-        self, signal: Signal, body: bytes, tenant: str, unpack: Callable[[bytes], bytes] | None = None
+        self,
+        signal: Signal,
+        body: bytes,
+        tenant: str,
+        unpack: Callable[[bytes], bytes] | None = None,
+        *,
+        protocol: str = "grpc",
     ) -> Message | Refusal:
         """Store one request; the answer comes when it is durable, or refused. Nothing is raised.
 
         ``unpack`` turns the body into the protobuf request (gzip, JSON), in the decoding thread; it raises BadInput.
+        ``protocol``: grpc, http/protobuf or http/json, for the counters.
         """
-        self.counters.requests += 1
+        started = time.perf_counter()
+        self.counters.requests[signal.name, protocol] += 1
+        self.counters.body_bytes += len(body)
         store = self._store(_Request(signal, body, tenant, unpack))
         outcome: Message | BaseException = (await asyncio.gather(store, return_exceptions=True))[0]
         if not isinstance(outcome, BaseException):
+            self.counters.ack_seconds.observe(time.perf_counter() - started)
             return outcome
         if not isinstance(outcome, OtelDiagError):
             log.error("a request ended in an unexpected error", exc_info=outcome)
@@ -137,6 +169,11 @@ class Intake:
         """Whether requests pile up: what else needs the interpreter should wait. Any thread may ask."""
         return self._budget.mean_requests > BUSY_REQUESTS
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Requests that were not answered yet, and their bytes as sent."""
+        return self._budget.requests, self._budget.used
+
     def close(self) -> None:
         """Let go of the decoding thread. The caller has stopped the servers."""
         self._decoding.close()
@@ -147,7 +184,7 @@ class Intake:
             request.stored.set_running_or_notify_cancel()
             self._decoding.put([request])
             decoded = await asyncio.wrap_future(request.stored)
-        self.counters.accepted += decoded.batch.num_rows
+        self.counters.records[request.signal.name] += decoded.batch.num_rows
         self.counters.rejected.update(decoded.reasons)
         self.counters.sanitised += decoded.sanitised
         return request.signal.response(decoded.rejected, decoded.message)
@@ -155,9 +192,11 @@ class Intake:
     def _decode_group(self, group: Sequence[_Request]) -> None:
         # An error nobody foresaw leaves nobody waiting: they may retry.
         outcomes: Sequence[Outcome] = [Transient("unexpected error, see the server's log")] * len(group)
+        started = time.perf_counter()
         try:
             outcomes = _decoded(group)
         finally:
+            self.counters.decode_seconds += time.perf_counter() - started
             self._commit(group, outcomes)
 
     def _commit(self, group: Sequence[_Request], outcomes: Sequence[Outcome]) -> None:

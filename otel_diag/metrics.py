@@ -1,0 +1,134 @@
+"""The server's own figures for Prometheus: what receiver, commits and worker have counted, read at each scrape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import otel_diag
+from otel_diag.config import Settings, embedded_path
+from otel_diag.errors import OtelDiagError
+from otel_diag.receive.commit import CommitCounters, GroupCommit
+from otel_diag.receive.intake import Counters, Intake
+from otel_diag.store.base import Store
+from otel_diag.worker import Backlog, Worker, WorkerCounters, backlog
+
+BACKLOG_SECONDS: Final = 5.0
+"""What is asked of the store is not asked again for so long."""
+
+
+def registry_of(
+    intake: Intake, commits: GroupCommit, worker: Worker, store: Store, settings: Settings
+) -> CollectorRegistry:
+    """The metrics of one server. Collecting asks the store, so it may block for a second; it raises nothing."""
+    registry = CollectorRegistry()
+    registry.register(_Server(intake, commits, worker, store, embedded_path(settings.store)))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+@dataclass(slots=True, eq=False)
+class _Server(Collector):
+    intake: Intake
+    commits: GroupCommit
+    worker: Worker
+    store: Store
+    file: Path | None
+    """Where an embedded store lies."""
+    _backlog: Backlog | None = None
+    _fresh_until: float = 0.0
+
+    def describe(self) -> list[Metric]:
+        """Nothing, lest registering asks the store."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        build = {"version": otel_diag.__version__, "store": self.store.capabilities().name}
+        yield InfoMetricFamily("otel_diag_build", "Version and kind of store.", build)
+        yield from _received(self.intake.counters)
+        yield from _committed(self.commits.counters)
+        requests, size = self.intake.waiting
+        yield _gauge("queue_requests", "Requests that were read and not answered yet.", requests)
+        yield _gauge("queue_bytes", "Their bytes, as sent.", size)
+        yield _gauge("commit_queue_bytes", "Decoded records that wait for their commit.", self.commits.queued_bytes)
+        yield from _worked(self.worker.counters)
+        waiting = self._waiting()
+        yield _gauge("store_up", "1 when the store said within a second what waits in it.", int(waiting is not None))
+        if waiting is not None:
+            yield _gauge("waiting_traces", "Traces with spans that no summary has seen.", waiting.traces)
+            yield _gauge("lag_seconds", "How long ago the oldest of these spans was stored.", waiting.seconds)
+        if self.file is not None and self.file.exists():
+            yield _gauge("store_bytes", "Size of the embedded store's file.", self.file.stat().st_size)
+
+    def _waiting(self) -> Backlog | None:
+        if time.monotonic() >= self._fresh_until:
+            try:
+                self._backlog = backlog(self.store, datetime.now(UTC))
+            except OtelDiagError:
+                self._backlog = None
+            self._fresh_until = time.monotonic() + BACKLOG_SECONDS
+        return self._backlog
+
+
+def _received(seen: Counters) -> Iterator[Metric]:
+    # Copied before they are walked through: another thread adds keys.
+    yield _counters("requests", "Export requests.", ("signal", "protocol"), dict(seen.requests).items())
+    yield _counter("request_bytes", "Bytes of their bodies, as sent.", seen.body_bytes)
+    yield _counters(
+        "requests_refused", "Requests answered with an error, by gRPC status.", ("code",), _by_one(seen.refused)
+    )
+    yield _counters("records_accepted", "Records acknowledged, duplicates too.", ("signal",), _by_one(seen.records))
+    yield _counters("records_rejected", "Records left out, by reason.", ("reason",), _by_one(seen.rejected))
+    yield _counter("texts_sanitised", "Texts in which invalid UTF-8 was replaced.", seen.sanitised)
+    yield _counter("decode_seconds", "Time spent decoding.", seen.decode_seconds)
+    yield _histogram(seen.ack_seconds)
+
+
+def _committed(seen: CommitCounters) -> Iterator[Metric]:
+    yield _counter("records_stored", "Records written.", seen.stored)
+    yield _counter("records_duplicated", "Records that were stored already.", seen.duplicates)
+    yield _counter("commit_failures", "Requests whose commit failed.", seen.failures)
+    yield _histogram(seen.seconds)
+    yield _histogram(seen.records)
+
+
+def _worked(seen: WorkerCounters) -> Iterator[Metric]:
+    yield _counter("traces_folded", "Traces summarised, again after late spans.", seen.folded_traces)
+    yield _counter("executions_diagnosed", "Executions that the worker diagnosed.", seen.diagnosed)
+    yield _counter("worker_conflicts", "Steps repeated because another worker was first.", seen.conflicts)
+    yield _counter("worker_failures", "Steps repeated because the store failed.", seen.failures)
+    yield _counter("worker_given_up", "Traces left alone after an error that the log describes.", seen.given_up)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"otel_diag_{name}", text, value)
+
+
+def _counters(name: str, text: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
+    family = CounterMetricFamily(f"otel_diag_{name}", text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
+
+
+def _by_one(values: Mapping[str, int]) -> list[tuple[tuple[str, ...], int]]:
+    return [((key,), value) for key, value in dict(values).items()]
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"otel_diag_{name}", text, value)
+
+
+def _histogram(seen: Histogram) -> Metric:
+    (family,) = seen.collect()
+    # When it was made says nothing that the start of the process does not.
+    family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    return family
