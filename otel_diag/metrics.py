@@ -88,6 +88,7 @@ def _received(seen: Counters) -> Iterator[Metric]:
     yield _counters("records_accepted", "Records acknowledged, duplicates too.", ("signal",), _by_one(seen.records))
     yield _counters("records_rejected", "Records left out, by reason.", ("reason",), _by_one(seen.rejected))
     yield _counter("texts_sanitised", "Texts in which invalid UTF-8 was replaced.", seen.sanitised)
+    yield _counters("truncations", "Attributes and values too large to be kept.", ("what",), _by_one(seen.truncated))
     yield _counter("decode_seconds", "Time spent decoding.", seen.decode_seconds)
     yield _histogram(seen.ack_seconds)
 

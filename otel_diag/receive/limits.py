@@ -13,6 +13,9 @@ from typing import Final
 from otel_diag.errors import BadInput, Transient
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_MAX_MEMBERS: Final = 1000
+_PACKED_STEP: Final = 1 << 16
+_EXPANDED_STEP: Final = 1 << 20
 
 MEAN_SECONDS: Final = 1.0
 """In :attr:`Budget.mean_requests`, what is so old weighs a third of what is new."""
@@ -26,24 +29,36 @@ class TooLarge(BadInput):
 
 
 def gunzip(body: bytes, limit: int) -> bytes:
-    """Expand a gzip body, all of its members. Stops at ``limit`` bytes: raises TooLarge; BadInput when corrupt."""
+    """Expand a gzip body, all of its members. Stops at ``limit`` bytes: raises TooLarge; BadInput when corrupt.
+
+    In small steps: a bomb never holds more than ``limit``, and what follows a member is not copied for each of them.
+    """
     parts: list[bytes] = []
-    room = limit
-    while body:
+    size = position = 0
+    view = memoryview(body)
+    for _ in range(_MAX_MEMBERS):
+        if position == len(body):
+            return b"".join(parts)
         member = zlib.decompressobj(_GZIP)
-        try:
-            # One byte past the room tells a body that just fits from one that does not.
-            part = member.decompress(body, room + 1)
-        except zlib.error as error:
-            raise BadInput(f"the body is not valid gzip: {error}") from error
-        if len(part) > room:
-            raise TooLarge(limit)
-        if not member.eof:
-            raise BadInput("the gzip body is truncated")
-        parts.append(part)
-        room -= len(part)
-        body = member.unused_data
-    return b"".join(parts)
+        while not member.eof:
+            packed = member.unconsumed_tail
+            if not packed:
+                packed = view[position : position + _PACKED_STEP]
+                position += len(packed)
+            try:
+                part = member.decompress(packed, min(_EXPANDED_STEP, limit - size + 1))
+            except zlib.error as error:
+                raise BadInput(f"the body is not valid gzip: {error}") from error
+            if not packed and not part and not member.eof:
+                raise BadInput("the gzip body is truncated")
+            size += len(part)
+            if size > limit:
+                raise TooLarge(limit)
+            parts.append(part)
+        position -= len(member.unused_data)
+    if position == len(body):
+        return b"".join(parts)
+    raise BadInput(f"the gzip body has more than {_MAX_MEMBERS} members", hint="Compress a request as one.")
 
 
 class Budget:

@@ -40,6 +40,11 @@ def test_what_is_not_gzip(body: bytes) -> None:
         gunzip(body, LIMIT)
 
 
+def test_members_without_end_are_refused_at_once() -> None:
+    with pytest.raises(BadInput, match="more than 1000 members"):
+        gunzip(gzip.compress(b"") * 500_000, LIMIT)
+
+
 def test_a_budget_lets_a_large_request_in_only_alone() -> None:
     budget = Budget(10)
     with budget.spend(50), pytest.raises(Transient), budget.spend(1):
