@@ -41,7 +41,7 @@ def gunzip(body: bytes, limit: int) -> bytes:
             return b"".join(parts)
         member = zlib.decompressobj(_GZIP)
         while not member.eof:
-            packed = member.unconsumed_tail
+            packed: bytes | memoryview = member.unconsumed_tail
             if not packed:
                 packed = view[position : position + _PACKED_STEP]
                 position += len(packed)
