@@ -32,7 +32,8 @@ from otel_diag.errors import BadInput
 MAX_DEPTH: Final = 100
 """Messages within messages; protobuf's own parser stops at the same depth."""
 
-_HEX_FIELDS: Final = frozenset({"trace_id", "span_id", "parent_span_id"})
+# The specification names trace and span ids; the Collector writes profile ids in the same way.
+_HEX_FIELDS: Final = frozenset({"trace_id", "span_id", "parent_span_id", "profile_id"})
 _INTEGER_TYPES: Final = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31 - 1),
@@ -51,12 +52,12 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def json_to_request(text: bytes) -> bytes:
-    """The ExportTraceServiceRequest in protobuf that an OTLP/JSON request stands for.
+def json_to_request(text: bytes, descriptor: Descriptor = ExportTraceServiceRequest.DESCRIPTOR) -> bytes:
+    """The export request (of traces, unless another is given) in protobuf that an OTLP/JSON request stands for.
 
     Raises BadInput: not JSON, a field of the wrong type (named), ids that are not hex, or too deeply nested.
     """
-    request: bytes = json_to_message(text, ExportTraceServiceRequest.DESCRIPTOR).SerializeToString()
+    request: bytes = json_to_message(text, descriptor).SerializeToString()
     return request
 
 

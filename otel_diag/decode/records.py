@@ -118,9 +118,10 @@ class Records:
             if fresh.any():
                 rejected[reason] = self.request_of[fresh]
                 kept &= ~bad
-        if not rejected:
-            return self, rejected
-        return replace(self, values=self.values.filter(pa.array(kept)), scope_of=self.scope_of[kept]), rejected
+        return (self.filter(kept), rejected) if rejected else (self, rejected)
+
+    def filter(self, kept: Bools) -> Records:
+        return replace(self, values=self.values.filter(pa.array(kept)), scope_of=self.scope_of[kept])
 
     def context(self, repeated: Sequence[tuple[pa.Array, Int64s]] = ()) -> Context:
         """What stands around the records.

@@ -57,12 +57,13 @@ class Decoded:
 class Flattened:
     """Several requests as one table. ``request_of_row`` and ``request_of_record`` give the index of the request that
     each accepted row, each record of the wire came in, ascending; ``rejected`` that of each record left out, by
-    reason."""
+    reason; ``truncated`` that of each accepted record which is not kept whole, by what became of it."""
 
     table: pa.Table
     request_of_row: Int64s
     request_of_record: Int64s
     rejected: Mapping[str, Int64s]
+    truncated: Mapping[str, Int64s] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,20 @@ class Wire:
     flatten: Callable[[pa.RecordBatch, pa.Array], Flattened]
     """One row a request, as ptars has it, and the tenant of each. Raises BadInput."""
     noun: str
+    prepare: Callable[[Any], None] | None
+    """Changes a parsed request before ptars reads it. Raises BadInput."""
 
     @classmethod
-    def of(cls, message: type[Message], flatten: Callable[[pa.RecordBatch, pa.Array], Flattened], noun: str) -> Wire:
+    def of(
+        cls,
+        message: type[Message],
+        flatten: Callable[[pa.RecordBatch, pa.Array], Flattened],
+        noun: str,
+        prepare: Callable[[Any], None] | None = None,
+    ) -> Wire:
         descriptor = message.DESCRIPTOR
-        return cls(message, ptars.HandlerPool([descriptor.file]).get_for_message(descriptor), flatten, noun)
+        handler = ptars.HandlerPool([descriptor.file]).get_for_message(descriptor)
+        return cls(message, handler, flatten, noun, prepare)
 
     def decode(
         self, payloads: Sequence[bytes], tenants: Sequence[str], limits: Limits | None = None
@@ -112,13 +122,18 @@ class Wire:
 
     def _canonical(self, payload: bytes) -> tuple[bytes, int]:
         """The request as upb writes it, and how many of its texts were repaired."""
+        sanitised = 0
         try:
-            return self.message.FromString(payload).SerializeToString(), 0
+            message = self.message.FromString(payload)
         except DecodeError as error:
             repaired = replace_invalid_utf8(payload, self.message.DESCRIPTOR)
             if repaired is None:
                 raise BadInput(f"not an {self.message.DESCRIPTOR.name}: {error}") from error
-            return repaired
+            payload, sanitised = repaired
+            message = self.message.FromString(payload)
+        if self.prepare is not None:
+            self.prepare(message)
+        return message.SerializeToString(), sanitised
 
     def _decode_canonical(
         self, payloads: Sequence[bytes], tenants: Sequence[str], sanitised: Sequence[int], limits: Limits | None
@@ -149,13 +164,15 @@ class Wire:
         ends = np.searchsorted(flat.request_of_row, np.arange(count), side="right").tolist()
         records = np.bincount(flat.request_of_record, minlength=count).tolist()
         rejected = {reason: np.bincount(of, minlength=count).tolist() for reason, of in flat.rejected.items()}
+        not_whole = {what: np.bincount(of, minlength=count).tolist() for what, of in flat.truncated.items()}
         return [
             Decoded(
                 batch=flat.table.slice(begin, end - begin),
                 records=records[request],
                 reasons={reason: counts[request] for reason, counts in rejected.items() if counts[request]},
                 sanitised=sanitised[request],
-                truncated=truncated[request],
+                truncated=truncated[request]
+                | {what: counts[request] for what, counts in not_whole.items() if counts[request]},
                 noun=self.noun,
             )
             for request, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))

@@ -360,12 +360,14 @@ SPANS: Final = SignalTable(
     trace_spans, SPAN_SCHEMA, ("trace_id", "span_id", "content_hash", "tenant"), "start_unix_nano"
 )
 
-LOGS: Final = SignalTable(log_records, LOG_SCHEMA, ("logged_unix_nano", "content_hash", "tenant"), "logged_unix_nano")
-METRICS: Final = SignalTable(
+LOG_RECORDS: Final = SignalTable(
+    log_records, LOG_SCHEMA, ("logged_unix_nano", "content_hash", "tenant"), "logged_unix_nano"
+)
+METRIC_POINTS: Final = SignalTable(
     metric_points, METRIC_SCHEMA, ("time_unix_nano", "content_hash", "tenant"), "time_unix_nano"
 )
-PROFILES: Final = SignalTable(
+PROFILE_SAMPLES: Final = SignalTable(
     profile_samples, PROFILE_SCHEMA, ("time_unix_nano", "content_hash", "tenant"), "time_unix_nano"
 )
 
-SIGNAL_TABLES: Final = (SPANS, METRICS, LOGS, PROFILES)
+SIGNAL_TABLES: Final = (SPANS, METRIC_POINTS, LOG_RECORDS, PROFILE_SAMPLES)
