@@ -14,6 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Delete as SqlDelete
 from sqlalchemy import Select, Table
 
+from otel_diag.store.retention import Cutoff, PrunedTable, Usage
 from otel_diag.store.schema import SPANS, SignalTable
 
 
@@ -98,6 +99,18 @@ class Store(Protocol):
 
     def select_text(self, sql: str, *, max_rows: int, timeout_seconds: float) -> pa.Table:
         """Run SQL written by a user, already checked by the caller, in a read-only transaction where there is one."""
+        ...
+
+    def usage(self) -> Usage:
+        """What the store takes up, by the time of what is told about: what retention by size goes by."""
+        ...
+
+    def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
+        """Remove what ``retention.expired`` names, table by table in its order; with ``dry_run`` count it only.
+
+        Appends go on meanwhile. A process that dies in the middle leaves whole rows of a smaller store, and the next
+        call goes on. Where several processes share the store and another one prunes, nothing is done: empty.
+        """
         ...
 
     def capabilities(self) -> Capabilities: ...

@@ -8,10 +8,11 @@ here, reads see the last commit and wait for nobody.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, Final
@@ -19,14 +20,16 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, Table, delete, func, literal_column, select
+from sqlalchemy import Delete as SqlDelete
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
+from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, PrunedTable, Usage, expired
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
-from otel_diag.store.schema import SPANS, SignalTable
+from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable
 
 MEMORY: Final = ":memory:"
 
@@ -37,10 +40,13 @@ _CONFIG: Final = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
-    # The default of 16 MB stops writers for half a second many times a minute.
-    "checkpoint_threshold": "256MB",
-    # Analysis in Python runs in the same process.
-    "memory_limit": "25%",
+    # Writers wait for a checkpoint: some 100,000 spans, or a third of a second, at a time.
+    "checkpoint_threshold": "32MB",
+    # Merging row groups that lack a few rows makes every fifth checkpoint last two seconds. Row groups deleted as a
+    # whole, which is what retention does, are given back all the same.
+    "max_vacuum_tasks": "0",
+    # Analysis in Python runs in the same process, which is to stay below a gigabyte. What needs more goes to disk.
+    "memory_limit": f"{min(512, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
 }
 
 # Only compiles: DuckDB's SQL is close to PostgreSQL's, and DuckDB's own driver runs the text.
@@ -49,14 +55,22 @@ _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-unty
 _HOUR_NANOS: Final = 3_600_000_000_000
 _MAX_RANGES: Final = 16
 
+_SLICE: Final = 122_880
+"""Rows looked at, and deleted at most, while writers wait: a row group."""
+
+_ROW: Final = literal_column("rowid")
+
 
 class DuckDBStore:
     """Store protocol on DuckDB. Made by :meth:`open`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self._connection = connection
-        self._write_lock = Lock()
+        self._path = path
         self._read_only = read_only
+        self._write_lock = Lock()
+        self._reopen_lock = Lock()
+        self._invalidated = False
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> DuckDBStore:
@@ -66,15 +80,7 @@ class DuckDBStore:
         the file can be read while no other process writes it. Raises StartupError: in use by another process, not a
         database, written by a newer version, missing or too old to be read only.
         """
-        connection = _connect(str(path), read_only)
-        try:
-            # Not known before the connection is: the time zone belongs to an extension that is built in.
-            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
-            _prepare_schema(connection, str(path), read_only)
-        except BaseException:
-            connection.close()
-            raise
-        return cls(connection, read_only=read_only)
+        return cls(_opened(str(path), read_only), str(path), read_only=read_only)
 
     def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
         # DuckDB works chunk by chunk, and those of single requests are small: a quarter less time for the insert.
@@ -126,10 +132,63 @@ class DuckDBStore:
         with self._write_lock:
             self._connection.close()
 
+    def usage(self) -> Usage:
+        """The share of the blocks in use, and of the log, that is rows and not the gaps of deleted ones.
+
+        The file is larger: blocks given back stay in it to be used again, and gaps until their row group is empty.
+        """
+        hours: dict[int, int] = {}
+        held = rows = 0
+        with self._reading(None) as cursor:
+            ((size,),) = cursor.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchall()
+            for signal in SIGNAL_TABLES:
+                table, time = signal.table.name, signal.time
+                counted = cursor.execute(
+                    f"SELECT {time} // {_HOUR_NANOS}, count(*) FROM {table} "
+                    f"WHERE {time} >= {EARLIEST} AND {time} < {LATEST} GROUP BY 1"
+                ).fetchall()
+                for hour, count in counted:
+                    hours[hour] = hours.get(hour, 0) + count
+                held += _rows_held(cursor, table, time)
+                rows += cursor.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+        with suppress(OSError):
+            size += Path(f"{self._path}.wal").stat().st_size
+        if not rows:
+            return Usage(size, [])
+        size = size * rows // max(held, rows)
+        return Usage(size, [_period(hour, size * count // rows) for hour, count in sorted(hours.items())])
+
+    def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
+        pruned = []
+        for table, condition in expired(cutoff):
+            rows = self._count(table, condition) if dry_run else self._delete_slices(table, condition)
+            pruned.append(PrunedTable(table.name, rows))
+        if not dry_run:
+            with self._write_lock, _driver_errors(), self._cursor() as cursor:
+                cursor.execute("CHECKPOINT")
+        return pruned
+
+    def _count(self, table: Table, condition: ColumnElement[bool]) -> int:
+        (row,) = self.select(select(func.count().label("n")).select_from(table).where(condition)).to_pylist()
+        return int(row["n"])
+
+    def _delete_slices(self, table: Table, condition: ColumnElement[bool]) -> int:
+        """Delete rows, a transaction a slice, so that batches are appended in between."""
+        ends = select(func.min(_ROW).label("first"), func.max(_ROW).label("last")).select_from(table).where(condition)
+        (row,) = self.select(ends).to_pylist()
+        if row["first"] is None:
+            return 0
+        deleted = 0
+        for first in range(row["first"], row["last"] + 1, _SLICE):
+            with self._transaction() as writer:
+                within = _ROW.between(literal_column(str(first)), literal_column(str(first + _SLICE - 1)))
+                deleted += _deleted(writer, delete(table).where(within, condition))
+        return deleted
+
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor inside a transaction; what is registered on it is forgotten with it."""
-        with self._write_lock, _driver_errors(), self._connection.cursor() as writer:
+        with self._write_lock, _driver_errors(), self._cursor() as writer:
             writer.execute("BEGIN TRANSACTION")
             try:
                 yield writer
@@ -141,8 +200,88 @@ class DuckDBStore:
 
     @contextmanager
     def _reading(self, timeout_seconds: float | None) -> Iterator[duckdb.DuckDBPyConnection]:
-        with _driver_errors(timeout_seconds), self._connection.cursor() as cursor, _deadline(cursor, timeout_seconds):
+        with _driver_errors(timeout_seconds), self._cursor() as cursor, _deadline(cursor, timeout_seconds):
             yield cursor
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of the caller's own.
+
+        After an error such as a disk that is full at a checkpoint, the engine refuses everything until the file is
+        opened anew, which each call tries until it works; what was committed is in the log. Not in memory, where all
+        would be lost.
+        """
+        connection = self._usable()
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        except duckdb.FatalException:
+            with self._reopen_lock:
+                if connection is self._connection and self._path != MEMORY:
+                    self._connection.close()
+                    self._invalidated = True
+            raise
+
+    def _usable(self) -> duckdb.DuckDBPyConnection:
+        with self._reopen_lock:
+            if self._invalidated:
+                try:
+                    self._connection = _opened(self._path, self._read_only)
+                except StartupError as error:
+                    raise Transient(error.message, hint=error.hint) from error
+                self._invalidated = False
+            return self._connection
+
+
+def compact(path: Path) -> None:
+    """Rewrite the file of a store so that it holds no free block. Raises StartupError: missing, in use, no room.
+
+    The old file stays as it is, and locked, until the new one is complete and takes its place.
+    """
+    if not path.exists():
+        raise StartupError(f"there is no store at {path}", hint="Start `otel-diag serve` or import a file first.")
+    DuckDBStore.open(path).close()  # its log is in it then
+    copy = path.with_name(f"{path.name}.compact")
+    for left_over in (copy, Path(f"{copy}.wal")):
+        left_over.unlink(missing_ok=True)
+    try:
+        with duckdb.connect(":memory:", config={"memory_limit": _CONFIG["memory_limit"]}) as connection:
+            for name, file in (("old", path), ("new", copy)):
+                connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {name}")
+            connection.execute("COPY FROM DATABASE old TO new; CHECKPOINT new; DETACH new")
+            with copy.open("rb") as written:
+                os.fsync(written.fileno())
+            copy.replace(path)
+    except duckdb.Error as error:
+        copy.unlink(missing_ok=True)
+        raise _startup_error(error, str(path)) from error
+
+
+def _rows_held(cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> int:
+    """Rows with those that are deleted, as long as they take up room."""
+    ((rows,),) = cursor.execute(
+        "SELECT coalesce(sum(count), 0)::BIGINT FROM pragma_storage_info($1) "
+        "WHERE column_name = $2 AND segment_type <> 'VALIDITY'",
+        [table, column],
+    ).fetchall()
+    return int(rows)
+
+
+def _period(hour: int, size: int) -> Period:
+    first = datetime.fromtimestamp(hour * 3600, UTC)
+    return Period(first, first + timedelta(hours=1), size)
+
+
+def _opened(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
+    connection = _connect(path, read_only)
+    try:
+        # Not known before the connection is: the time zone belongs to an extension that is built in.
+        connection.execute("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
+        _prepare_schema(connection, path, read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -253,11 +392,15 @@ def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTa
 
 
 def _delete(writer: duckdb.DuckDBPyConnection, change: Delete) -> None:
-    sql, parameters = compile_statement(change.statement, _DIALECT)
-    found = writer.execute(sql, parameters).fetchone()
-    deleted = found[0] if found else 0
+    deleted = _deleted(writer, change.statement)
     if change.expect is not None and deleted != change.expect:
         raise Conflict(f"{deleted} rows of {change.statement.table} to delete, {change.expect} expected")
+
+
+def _deleted(writer: duckdb.DuckDBPyConnection, statement: SqlDelete) -> int:
+    sql, parameters = compile_statement(statement, _DIALECT)
+    found = writer.execute(sql, parameters).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any], max_rows: int | None) -> pa.Table:
