@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     )
     fold_traces: int = Field(500, gt=0, description="Traces summarised in one transaction.")
 
+    retention_days: int = Field(0, ge=0, description="Whole days after which spans and all else go; 0 keeps them.")
+    retention_bytes: int = Field(0, ge=0, description="Bytes the store may take; past it the oldest go. 0: no limit.")
+
     query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")
     query_seconds: float = Field(10.0, gt=0, description="A query running longer is cancelled.")
 

@@ -29,6 +29,7 @@ from otel_diag.receive.http import fault as otlp_fault
 from otel_diag.receive.http import http_app
 from otel_diag.receive.intake import Intake
 from otel_diag.store.base import Store
+from otel_diag.upkeep import Upkeep
 from otel_diag.worker import Worker
 
 GRACE_SECONDS = 5.0
@@ -55,6 +56,8 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         intake = stack.enter_context(closing(Intake(commits, settings)))
         worker = Worker(store, settings, busy=lambda: intake.busy)
         stack.callback(worker.stop)
+        upkeep = Upkeep(store, settings)
+        stack.callback(upkeep.stop)
         if settings.grpc_port:  # gRPC's own library writes a line of its own when the port is taken
             bind(settings.host, settings.grpc_port, "OTLP/gRPC", "--grpc-port").close()
         grpc_server = await serve_grpc(intake, settings)
@@ -77,6 +80,7 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         await stack.enter_async_context(otlp)
         await stack.enter_async_context(people)
         worker.start()
+        upkeep.start()
         scheme = "https" if settings.tls_cert else "http"
         endpoints = Endpoints(
             pid=os.getpid(),

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
     "discovery": {"config", "tls"},
     "metrics": {*BASE, "__init__", "config", "receive", "store", "worker"},
+    "upkeep": {"config", "errors", "store"},
     "server": {
         *BASE,
         "auth",
@@ -47,9 +48,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "query",
         "receive",
         "store",
+        "upkeep",
         "worker",
     },
-    "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "tls", "worker"},
+    "app": {*BASE, "config", "decode", "discovery", "present", "query", "server", "store", "tls", "upkeep", "worker"},
     "present": {*BASE, "auth", "config", "query", "__init__"},
 }
 ALSO = {"present/cli": {"app", "decode", "discovery", "tls"}}

@@ -99,14 +99,15 @@ def nanos_of(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 10**9 + delta.microseconds * 1000
 
 
-def before_for_size(usage: Usage, max_bytes: int) -> datetime | None:
+def before_for_size(usage: Usage, max_bytes: int, now: datetime) -> datetime | None:
     """The end of the oldest periods without which the rest fits into ``max_bytes``; None when all of it does.
 
-    The newest period stays whatever the limit.
+    The newest period stays whatever the limit, and what clocks ahead of ``now`` put into the future.
     """
     excess = usage.bytes - max_bytes
     before = None
-    for period in usage.periods[:-1]:
+    past = [period for period in usage.periods if period.first <= now]
+    for period in past[:-1]:
         if excess <= 0:
             break
         before = period.end
