@@ -10,7 +10,7 @@ import os
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -148,6 +148,9 @@ class Settings(BaseSettings):
 
     retention_days: int = Field(0, ge=0, description="Whole days after which spans and all else go; 0 keeps them.")
     retention_bytes: int = Field(0, ge=0, description="Bytes the store may take; past it the oldest go. 0: no limit.")
+    self_traces: Literal["off", "store", "otlp"] = Field(
+        "off", description="Spans of the server's own work: kept in its store, or sent where OTEL_EXPORTER_OTLP_* says."
+    )
 
     query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")
     query_seconds: float = Field(10.0, gt=0, description="A query running longer is cancelled.")

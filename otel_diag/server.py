@@ -9,13 +9,13 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from dataclasses import asdict
 
 from otel_diag.auth import Access
 from otel_diag.config import Settings
 from otel_diag.discovery import Endpoints, announced
-from otel_diag.errors import OtelDiagError
+from otel_diag.errors import OtelDiagError, StartupError
 from otel_diag.listen import bind, listening
 from otel_diag.metrics import registry_of
 from otel_diag.present.mcp.server import build_server
@@ -50,6 +50,8 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
     # Closed in reverse: no new requests, then the queue is committed, then the store is let go.
     async with AsyncExitStack() as stack:
         stack.enter_context(closing(store))
+        if settings.self_traces != "off":
+            stack.enter_context(_own_spans(settings, store))
         otlp_socket = stack.enter_context(closing(bind(settings.host, settings.http_port, "OTLP/HTTP", "--http-port")))
         api_socket = stack.enter_context(closing(bind(settings.host, settings.port, "REST and MCP", "--port")))
         commits = stack.enter_context(closing(GroupCommit(store, settings)))
@@ -93,6 +95,15 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         stack.enter_context(announced(endpoints))
         _say(endpoints, json_output)
         await stopped.wait()
+
+
+def _own_spans(settings: Settings, store: Store) -> AbstractContextManager[None]:
+    try:
+        from otel_diag.self_traces.recorder import recording
+    except ImportError as error:
+        hint = "Install otel-diag with the extra self-traces, or set self_traces to off."
+        raise StartupError(f"self_traces needs the OpenTelemetry SDK: {error}", hint=hint) from error
+    return recording(settings, store)
 
 
 def _allow_many_files() -> None:

@@ -23,6 +23,7 @@ from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader, Row
+from otel_diag.self_traces import record
 from otel_diag.store.base import Delete, Store
 from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
 from otel_diag.summaries import fold_traces
@@ -158,8 +159,10 @@ class Worker:
         return bool(due)
 
     def _fold(self, reader: Reader, now: datetime, trace_ids: Sequence[str]) -> None:
+        started = time.time_ns()
         self._store.apply(fold_traces(reader, trace_ids, now))
         self.counters.folded_traces += len(trace_ids)
+        record("fold", started, {"otel_diag.traces": len(trace_ids)}, trace_ids=trace_ids)
 
     def _forget(self, reader: Reader, trace_id: str) -> None:
         """Take a trace that cannot be folded off the list; its spans stay, and new ones put it on again."""
@@ -205,6 +208,7 @@ class Worker:
         return bool(due)
 
     def _diagnose(self, reader: Reader, now: datetime, settle: timedelta, rows: Sequence[Row]) -> None:
+        started = time.time_ns()
         units = reader.units(rows)
         judge_all(reader, units, now=now, settle=settle)
         self.counters.diagnosed += len(units)
@@ -213,6 +217,8 @@ class Worker:
         stale = {row["trace_id"] for row in rows if current.get(row["unit_id"]) != row["content_key"]} - {None}
         if stale:
             self._store.apply(fold_traces(reader, stale, now))
+        trace_ids = [row["trace_id"] or "" for row in rows]
+        record("diagnose", started, {"otel_diag.executions": len(units)}, trace_ids=trace_ids)
 
     def _in_stretches(
         self, items: Sequence[T], work: Callable[[Sequence[T]], None], give_up: Callable[[T], None], busy_size: int

@@ -14,6 +14,7 @@ from prometheus_client import Histogram
 from otel_diag.config import Settings
 from otel_diag.errors import Permanent, Transient
 from otel_diag.receive.groups import Groups, Rules
+from otel_diag.self_traces import record, trace_ids_of
 from otel_diag.store.base import Store
 from otel_diag.store.schema import SPANS, SignalTable
 
@@ -117,7 +118,7 @@ class GroupCommit:
             )
 
     def _commit(self, group: Sequence[_Request]) -> None:
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.time_ns()
         batch = pa.concat_tables([request.batch for request in group])
         try:
             appended = self._store.append(batch, group[0].signal)
@@ -138,6 +139,7 @@ class GroupCommit:
             self._leave(group)
             for request in group:
                 request.committed.set_result(None)
+            _record_commit(began, group, batch)
 
     def _fail(self, group: Sequence[_Request], error: Transient | Permanent) -> None:
         self._leave(group)
@@ -148,3 +150,13 @@ class GroupCommit:
     def _leave(self, group: Sequence[_Request]) -> None:
         with self._lock:
             self._queued_bytes -= sum(request.size for request in group)
+
+
+def _record_commit(began: int, group: Sequence[_Request], batch: pa.Table) -> None:
+    attributes = {
+        "otel_diag.table": group[0].signal.table.name,
+        "otel_diag.requests": len(group),
+        "otel_diag.records": batch.num_rows,
+        "otel_diag.bytes": batch.nbytes,
+    }
+    record("commit", began, attributes, trace_ids=trace_ids_of([batch]) if group[0].signal is SPANS else None)

@@ -28,6 +28,7 @@ from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.groups import Groups, Rules
 from otel_diag.receive.limits import Budget
 from otel_diag.receive.status import Refusal, refusal_of
+from otel_diag.self_traces import record, trace_ids_of
 from otel_diag.store.schema import SPANS, SignalTable
 
 log = logging.getLogger(__name__)
@@ -223,9 +224,24 @@ def _decoded(group: Sequence[_Request]) -> list[Outcome]:
         except BadInput as error:
             outcomes[request] = error
     decode = group[0].signal.decode
+    began = time.time_ns()
     decoded = decode(list(payloads.values()), [request.tenant for request in payloads])
+    _record_decoding(began, group[0].signal, list(payloads.values()), decoded)
     outcomes.update(zip(payloads, decoded, strict=True))
     return [outcomes[request] for request in group]
+
+
+def _record_decoding(
+    began: int, signal: Signal, payloads: Sequence[bytes], decoded: Sequence[Decoded | BadInput]
+) -> None:
+    batches = [found.batch for found in decoded if isinstance(found, Decoded)]
+    attributes = {
+        "otel_diag.table": signal.table.table.name,
+        "otel_diag.requests": len(payloads),
+        "otel_diag.records": sum(batch.num_rows for batch in batches),
+        "otel_diag.bytes": sum(map(len, payloads)),
+    }
+    record("decode", began, attributes, trace_ids=trace_ids_of(batches) if signal.table is SPANS else None)
 
 
 def _acknowledge(request: _Request, decoded: Decoded, committed: Future[None]) -> None:

@@ -107,6 +107,14 @@ def build_app(
         # FastAPI's own pages load their scripts from another site.
         docs_url=None,
         redoc_url=None,
+        # Spans when the process has a tracer provider: for questions. MCP's SDK makes its own.
+        telemetry={
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: not scope["path"].startswith("/api/"),
+        },
     )
     app.state.queries_of = queries_of
     app.add_middleware(TokenGuard, access=access)
