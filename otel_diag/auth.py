@@ -15,7 +15,7 @@ from otel_diag.errors import Forbidden, StartupError, Unauthenticated
 CHALLENGE: Final = 'Bearer realm="otel-diag"'
 """What a 401 answers in WWW-Authenticate."""
 
-_HINT: Final = "Send the header Authorization: Bearer TOKEN. `otel-diag token new` makes one."
+_HINT: Final = "Send the header Authorization: Bearer TOKEN; commands take TOKEN from OTEL_DIAG_TOKEN."
 
 
 def hash_of(token: str) -> str:
@@ -44,7 +44,10 @@ class Access:
             raise Unauthenticated("a token is needed", hint=_HINT)
         token = self._known(hash_of(presented.strip()))
         if token is None:
-            raise Unauthenticated("the token is not known", hint="Is it whole, and among this server's tokens?")
+            raise Unauthenticated(
+                "the token is not known",
+                hint="Is it whole, and among this server's tokens? Commands take it from OTEL_DIAG_TOKEN.",
+            )
         if role not in token.roles:
             raise Forbidden(
                 f"the token {token.name} has not the role {role.value}",

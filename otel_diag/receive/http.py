@@ -167,9 +167,10 @@ def _unpack(signal: Signal, request: _Request, limit: int, body: bytes) -> bytes
 
 
 async def _respond(send: Send, request: _Request, answer: Message | Refusal) -> None:
-    status, headers, message = 200, [], answer
     if isinstance(answer, Refusal):
         status, headers, message = answer.http_status, answer.headers(), answer.status()
+    else:
+        status, headers, message = 200, [], answer
     media_type = request.answer_type
     body = json.dumps(MessageToDict(message)).encode() if media_type == JSON else message.SerializeToString()
     if len(body) > MAX_ANSWER_BYTES:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from threading import Event, Thread
 
 import grpc
+import pyarrow as pa
 
 from otel_diag.config import Settings
+from otel_diag.errors import Transient
 from otel_diag.listen import listening
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.grpc import serve_grpc
 from otel_diag.receive.http import fault, http_app
 from otel_diag.receive.intake import SIGNALS, Counters, Intake, Signal
-from otel_diag.store.base import Store
+from otel_diag.store.base import Appended, Store
+from otel_diag.store.schema import SPANS, SignalTable
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -38,6 +41,25 @@ class Receiver:
     def channel(self) -> Iterator[grpc.Channel]:
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             yield channel
+
+
+class Unavailable:
+    """A store whose database is down."""
+
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        raise Transient("the database is down")
+
+
+class Slow:
+    """A store that commits when it is told to."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.entered, self.go_on = store, Event(), Event()
+
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        self.entered.set()
+        assert self.go_on.wait(30)
+        return self.store.append(batch, signal)
 
 
 def settings_for(**changes: object) -> Settings:

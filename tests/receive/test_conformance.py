@@ -7,7 +7,6 @@ import gzip
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import grpc
@@ -24,12 +23,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from sqlalchemy import select
 
 from otel_diag.config import Settings
-from otel_diag.errors import Transient
 from otel_diag.store.base import Appended, Store
 from otel_diag.store.schema import SPANS, SignalTable, trace_spans
 from tests.receive.conftest import MAX_REQUEST_BYTES
 from tests.receive.requests import START, request_of
-from tests.receive.servers import TRACES, Receiver, running, settings_for
+from tests.receive.servers import TRACES, Receiver, Slow, Unavailable, running, settings_for
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -87,25 +85,6 @@ def as_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
                 for key in ("traceId", "spanId"):
                     span[key] = base64.b64decode(span[key]).hex()
     return data
-
-
-class Unavailable:
-    """A store whose database is down."""
-
-    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
-        raise Transient("the database is down")
-
-
-class Slow:
-    """A store that commits when it is told to."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self.entered, self.go_on = store, Event(), Event()
-
-    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
-        self.entered.set()
-        assert self.go_on.wait(30)
-        return self.store.append(batch, signal)
 
 
 # --------------------------------------------------------------------------------------------------

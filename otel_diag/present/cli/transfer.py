@@ -139,7 +139,9 @@ def _taken(request: Spans, response: httpx.Response) -> Taken:
         if not response.is_success:
             message = RpcStatus.FromString(response.content).message or response.reason_phrase
             if response.status_code in _NOT_ADMITTED:
-                raise _NOT_ADMITTED[response.status_code](message)
+                raise _NOT_ADMITTED[response.status_code](
+                    message, hint="Set OTEL_DIAG_TOKEN to a token of the server that has the role ingest."
+                )
             return Taken(0, 0, {f"{response.status_code}: {message}": request.spans})
         partial = ExportTraceServiceResponse.FromString(response.content).partial_success
     except DecodeError:
