@@ -235,11 +235,17 @@ class Reader:
 
     def _unfolded(self, execution_id: int) -> dict[str, Bounds]:
         """Traces of an execution among the spans that no summary has seen yet."""
-        oldest = (
-            select(func.min(trace_arrivals.c.ingested_at))
-            .where(trace_arrivals.c.tenant == self.tenant)
-            .scalar_subquery()
+        arrivals = trace_arrivals.c
+        (unfolded,) = self.rows(
+            self.select(
+                trace_arrivals,
+                func.min(arrivals.ingested_at).label("oldest"),
+                func.min(arrivals.min_start_unix_nano).label("first"),
+                func.max(arrivals.max_start_unix_nano).label("last"),
+            )
         )
+        if unfolded["oldest"] is None:
+            return {}
         spans = trace_spans.c
         statement = (
             self.select(
@@ -248,7 +254,11 @@ class Reader:
                 func.min(spans.start_unix_nano).label("first"),
                 func.max(spans.start_unix_nano).label("last"),
             )
-            .where(spans.execution_id == execution_id, spans.ingested_at >= oldest)
+            .where(
+                spans.execution_id == execution_id,
+                spans.ingested_at >= unfolded["oldest"],
+                spans.start_unix_nano.between(unfolded["first"], unfolded["last"]),
+            )
             .group_by(spans.trace_id)
         )
         return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}

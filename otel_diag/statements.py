@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
 from otel_diag.reader import Reader
+from otel_diag.store.retention import nanos_of
 from otel_diag.store.schema import (
     diagnoses,
     execution_rollups,
@@ -84,7 +85,13 @@ def spans(reader: Reader, filters: Filters, since: datetime, until: datetime, *c
     if filters.text:
         conditions.append(table.error_message.icontains(filters.text, autoescape=True))
     chosen = columns or tuple(trace_spans.c)
-    return reader.select(trace_spans, *chosen).where(table.started_at >= since, table.started_at < until, *conditions)
+    # In nanoseconds, which stores are laid out by; a start that is no time at all has no started_at.
+    window = (
+        table.start_unix_nano >= _nanos(since),
+        table.start_unix_nano < _nanos(until),
+        table.started_at.is_not(None),
+    )
+    return reader.select(trace_spans, *chosen).where(*window, *conditions)
 
 
 def rollups(
@@ -149,6 +156,11 @@ def _of_operations(columns: Any, filters: Filters) -> list[ColumnElement[bool]]:
         return []
     qualified = columns.service + "." + columns.operation
     return [or_(columns.operation.in_(filters.operations), qualified.in_(filters.operations))]
+
+
+def _nanos(moment: datetime) -> int:
+    """Within what 64 bits hold: for no span a window is too wide."""
+    return min(max(nanos_of(moment), -(2**63)), 2**63 - 1)
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> list[ColumnElement[bool]]:

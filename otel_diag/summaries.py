@@ -49,7 +49,7 @@ def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> li
     old_rows = reader.rows(reader.select(trace_summaries).where(trace_summaries.c.trace_id.in_(list(trace_ids))))
     spans = reader.spans(_bounds([*arrivals, *old_rows]))
     units = [unit for trace_id, found in spans.items() for unit in split_executions(found, trace_id)]
-    changes = _replace(reader, _with_declared(reader, units, trace_ids), old_rows, now)
+    changes = _replace(reader, _with_declared(reader, units, trace_ids), old_rows, now, _arrived_in(arrivals))
     if arrivals:
         changes.append(_delete_arrivals(reader.tenant, arrivals))
     return changes
@@ -83,22 +83,24 @@ def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Cha
         if unit.execution_id == declared.execution_id or (unit.execution_id is None and trace_id == declared.trace_id)
     ]
     units = units or [Trace((), execution_id=declared.execution_id, declared=declared)]
-    return [Upsert(executions, [row]), *_replace(reader, units, old_rows, now)]
+    # Spans that are not folded yet are counted by the fold that takes their arrivals off the list.
+    return [Upsert(executions, [row]), *_replace(reader, units, old_rows, now, _arrived_in([]))]
 
 
 def _arrivals(reader: Reader, trace_ids: Collection[str]) -> list[Row]:
+    """What waits to be folded, a row for each trace and commit."""
     arrivals = trace_arrivals.c
     return reader.rows(
         reader.select(
             trace_arrivals,
             arrivals.trace_id,
+            arrivals.ingested_at,
             func.count().label("arrivals"),
-            func.max(arrivals.ingested_at).label("newest"),
             func.min(arrivals.min_start_unix_nano).label("min_start_unix_nano"),
             func.max(arrivals.max_start_unix_nano).label("max_start_unix_nano"),
         )
         .where(arrivals.trace_id.in_(list(trace_ids)))
-        .group_by(arrivals.trace_id)
+        .group_by(arrivals.trace_id, arrivals.ingested_at)
     )
 
 
@@ -107,8 +109,8 @@ def _delete_arrivals(tenant: str, arrivals: Sequence[Row]) -> Delete:
     return Delete(
         delete(trace_arrivals).where(
             table.tenant == tenant,
-            table.trace_id.in_([row["trace_id"] for row in arrivals]),
-            table.ingested_at <= max(row["newest"] for row in arrivals),
+            table.trace_id.in_(sorted({row["trace_id"] for row in arrivals})),
+            table.ingested_at <= max(row["ingested_at"] for row in arrivals),
         ),
         expect=sum(row["arrivals"] for row in arrivals),
     )
@@ -138,19 +140,19 @@ def _with_declared(reader: Reader, units: Iterable[Trace], trace_ids: Collection
     return joined
 
 
-def _replace(reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], now: datetime) -> list[Change]:
-    """Upsert the units' rows, delete the rows they supersede, and carry the difference into the rollups."""
-    old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
-    folded_until: dict[str | None, datetime] = {}
-    for row in old.values():
-        known = folded_until.get(row["trace_id"])
-        folded_until[row["trace_id"]] = row["folded_until"] if known is None else max(known, row["folded_until"])
+def _replace(
+    reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], now: datetime, is_new: Callable[[Span], bool]
+) -> list[Change]:
+    """Upsert the units' rows, delete the rows they supersede, and carry the difference into the rollups.
 
+    ``is_new``: whether a span is to be counted in them now.
+    """
+    old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
     sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
     for unit in units:
         rows.append(summary_row(reader.tenant, unit, now))
-        sketches.add_spans(rollup_rows(unit, _newer_than(folded_until.get(unit.trace_id))))
+        sketches.add_spans(rollup_rows(unit, is_new))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
     rows = _mark_latest([*_mark_suspects(reader, rows), *kept])
@@ -231,10 +233,14 @@ def _mark_latest(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _newer_than(folded_until: datetime | None) -> Callable[[Span], bool]:
-    if folded_until is None:
-        return lambda span: True
-    return lambda span: span.ingested_at is None or span.ingested_at > folded_until
+def _arrived_in(arrivals: Iterable[Row]) -> Callable[[Span], bool]:
+    """Whether a span came with one of these arrivals, which the fold takes off the list: so each is counted once.
+
+    Not whether it is newer than what was folded before: of several writers to one store, one may take its time,
+    ``ingested_at``, before another and commit after it.
+    """
+    commits = {(row["trace_id"], row["ingested_at"]) for row in arrivals}
+    return lambda span: (span.trace_id, span.ingested_at) in commits
 
 
 def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, delete, func, select
 
 from otel_diag.config import Settings
 from otel_diag.errors import Conflict, NotFound
 from otel_diag.model import Declared, Status
 from otel_diag.query import Key, Queries
 from otel_diag.reader import Reader
-from otel_diag.store.base import Change, Store
+from otel_diag.store.base import Change, Delete, Store
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
 from otel_diag.summaries import fold_traces
 from otel_diag.worker import BUSY_FOLDS, Backlog, Worker, backlog
+from tests.e2e.processes import until
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
+from tests.store.batches import trace_batch
 
 Work = Callable[[], None]
 SKETCHES = (operation_rollups, execution_rollups)
@@ -176,6 +180,30 @@ def test_workers_side_by_side_count_everything_once(postgres_url: str, settings:
     assert counted(stores[0], execution_rollups).total() == 40
     for store in stores:
         store.close()
+
+
+def test_spans_that_commit_later_than_their_time_are_counted(postgres_url: str, settings: Settings) -> None:
+    store = open_store(postgres_url)
+    spans = trace_batch(1, 3, duration_ms=5.0)
+    with psycopg.connect(postgres_url) as blocker, ThreadPoolExecutor(1) as pool:
+        store.append(spans.slice(1, 1))
+        blocker.execute("CREATE TEMPORARY TABLE same AS SELECT * FROM trace_spans")
+        store.apply([Delete(delete(trace_spans)), Delete(delete(trace_arrivals))])
+        blocker.execute("INSERT INTO trace_spans SELECT * FROM same")
+        late = pool.submit(store.append, spans.slice(0, 2))  # takes its time, then waits for the same key
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+        until(lambda: store.select_text(waits, max_rows=1, timeout_seconds=5).num_rows)
+        store.append(spans.slice(2))
+        worker = Worker(store, settings)
+        worker.fold_quiet()
+        assert counted(store).total() == 1
+        blocker.rollback()
+        assert late.result(30).stored == 2
+    times = store.select(select(trace_spans.c.ingested_at).order_by(trace_spans.c.span_id))["ingested_at"].to_pylist()
+    assert times[0] < times[2]
+    worker.fold_quiet()
+    assert counted(store).total() == 3
+    store.close()
 
 
 def test_names_longer_than_an_index_entry_are_counted(store: Store, work: Work, queries: Queries) -> None:
