@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -22,7 +21,10 @@ from otel_diag.store.base import Store
 from otel_diag.worker import Backlog, Worker, WorkerCounters, backlog
 
 BACKLOG_SECONDS: Final = 5.0
+SIZE_SECONDS: Final = 60.0
 """What is asked of the store is not asked again for so long."""
+
+T = TypeVar("T")
 
 
 def registry_of(
@@ -30,28 +32,49 @@ def registry_of(
 ) -> CollectorRegistry:
     """The metrics of one server. Collecting asks the store, so it may block for a second; it raises nothing."""
     registry = CollectorRegistry()
-    registry.register(_Server(intake, commits, worker, store, embedded_path(settings.store)))
+    file = embedded_path(settings.store)
+    waiting = _Remembered(lambda: backlog(store, datetime.now(UTC)), BACKLOG_SECONDS)
+    # To count the rows of an embedded store takes its time; its file says enough.
+    size = _Remembered(lambda: file.stat().st_size if file else store.usage().bytes, SIZE_SECONDS)
+    registry.register(_Server(intake, commits, worker, store.capabilities().name, waiting, size))
     ProcessCollector(registry=registry)
     return registry
 
 
-@dataclass(slots=True, eq=False)
+class _Remembered(Generic[T]):
+    """What is asked of the store, and not again for ``seconds``; None while the store does not say."""
+
+    def __init__(self, ask: Callable[[], T], seconds: float) -> None:
+        self._ask = ask
+        self._seconds = seconds
+        self._fresh_until = 0.0
+        self._answer: T | None = None
+
+    def __call__(self) -> T | None:
+        if time.monotonic() >= self._fresh_until:
+            try:
+                self._answer = self._ask()
+            except (OtelDiagError, OSError):
+                self._answer = None
+            self._fresh_until = time.monotonic() + self._seconds
+        return self._answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Server(Collector):
     intake: Intake
     commits: GroupCommit
     worker: Worker
-    store: Store
-    file: Path | None
-    """Where an embedded store lies."""
-    _backlog: Backlog | None = None
-    _fresh_until: float = 0.0
+    backend: str
+    waiting: _Remembered[Backlog]
+    size: _Remembered[int]
 
     def describe(self) -> list[Metric]:
         """Nothing, lest registering asks the store."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        build = {"version": otel_diag.__version__, "store": self.store.capabilities().name}
+        build = {"version": otel_diag.__version__, "store": self.backend}
         yield InfoMetricFamily("otel_diag_build", "Version and kind of store.", build)
         yield from _received(self.intake.counters)
         yield from _committed(self.commits.counters)
@@ -60,22 +83,14 @@ class _Server(Collector):
         yield _gauge("queue_bytes", "Their bytes, as sent.", size)
         yield _gauge("commit_queue_bytes", "Decoded records that wait for their commit.", self.commits.queued_bytes)
         yield from _worked(self.worker.counters)
-        waiting = self._waiting()
+        waiting = self.waiting()
         yield _gauge("store_up", "1 when the store said within a second what waits in it.", int(waiting is not None))
         if waiting is not None:
             yield _gauge("waiting_traces", "Traces with spans that no summary has seen.", waiting.traces)
             yield _gauge("lag_seconds", "How long ago the oldest of these spans was stored.", waiting.seconds)
-        if self.file is not None and self.file.exists():
-            yield _gauge("store_bytes", "Size of the embedded store's file.", self.file.stat().st_size)
-
-    def _waiting(self) -> Backlog | None:
-        if time.monotonic() >= self._fresh_until:
-            try:
-                self._backlog = backlog(self.store, datetime.now(UTC))
-            except OtelDiagError:
-                self._backlog = None
-            self._fresh_until = time.monotonic() + BACKLOG_SECONDS
-        return self._backlog
+        stored = self.size()
+        if stored is not None:
+            yield _gauge("store_bytes", "What the store takes up.", stored)
 
 
 def _received(seen: Counters) -> Iterator[Metric]:

@@ -24,9 +24,10 @@ Samples = dict[tuple[str, frozenset[str]], float]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that has received: 4 spans twice, 3 spans of which one has no trace id, and what it must refuse."""
-    with serving(f"duckdb:///{tmp_path_factory.mktemp('metrics') / 'store.duckdb'}") as server:
+    store = f"duckdb:///{tmp_path_factory.mktemp('metrics') / 'store.duckdb'}"
+    with serving(store, OTEL_DIAG_MAX_VALUE_BYTES="1024") as server:
         once = execution(1, "a" * 32, spans=4)
         assert server.send(once).is_success
         assert server.send(once).is_success
@@ -50,6 +51,7 @@ def partly_wrong() -> bytes:
     scope = message.resource_spans.add().scope_spans.add()
     for number, trace_id in enumerate([b"\1" * 16, b"\1" * 16, bytes(16)]):
         scope.spans.add(trace_id=trace_id, span_id=bytes([number + 1]) * 8, name="step")
+    scope.spans[1].attributes.add(key="long").value.string_value = "y" * 2_000
     scope.spans[0].name = "a name with a byte to spoil: X"
     serialised: bytes = message.SerializeToString().replace(b"X", b"\xff")
     return serialised
@@ -69,8 +71,8 @@ def samples(server: Server) -> Samples:
     }
 
 
-def test_the_figures_are_those_of_what_was_sent(server: Server) -> None:
-    seen = samples(server)
+def test_the_figures_are_those_of_what_was_sent(fed: Server) -> None:
+    seen = samples(fed)
 
     def value(name: str, *labels: str) -> float:
         return seen[f"otel_diag_{name}", frozenset(labels)]
@@ -90,6 +92,7 @@ def test_the_figures_are_those_of_what_was_sent(server: Server) -> None:
     assert value("records_duplicated_total") == 4
     assert sum(count for (name, _), count in seen.items() if name == "otel_diag_records_rejected_total") == 1
     assert value("texts_sanitised_total") == 1
+    assert sum(count for (name, _), count in seen.items() if name == "otel_diag_truncations_total") == 1
     assert value("commit_records_sum") == 10
     assert value("commit_seconds_count") == value("commit_records_count") >= 1
     assert value("ack_seconds_count") == 3
@@ -101,7 +104,7 @@ def test_the_figures_are_those_of_what_was_sent(server: Server) -> None:
     assert seen["process_resident_memory_bytes", frozenset()] > 10_000_000
 
 
-def test_every_metric_is_documented_and_exists(server: Server) -> None:
+def test_every_metric_is_documented_and_exists(fed: Server) -> None:
     documented = {}
     for line in PAGE.read_text("utf-8").splitlines():
         if row := re.match(r"\| `([a-z_]+)` \| (\w+) \| (.*?) ?\|", line):
@@ -111,12 +114,20 @@ def test_every_metric_is_documented_and_exists(server: Server) -> None:
             family.type,
             frozenset(name for sample in family.samples for name in sample.labels) - {"le"},
         )
-        for family in families(server)
+        for family in families(fed)
     }
     assert documented == scraped
 
 
-def test_openmetrics_for_who_asks_for_it(server: Server) -> None:
-    response = httpx.get(f"{server.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+def test_every_store_says_what_waits_in_it_and_what_it_takes_up(server: Server) -> None:
+    assert server.send(execution(2, "b" * 32)).is_success
+    seen = samples(server)
+    assert seen["otel_diag_store_up", frozenset()] == 1
+    assert {("otel_diag_waiting_traces", frozenset()), ("otel_diag_lag_seconds", frozenset())} <= seen.keys()
+    assert seen["otel_diag_store_bytes", frozenset()] > 0
+
+
+def test_openmetrics_for_who_asks_for_it(fed: Server) -> None:
+    response = httpx.get(f"{fed.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert response.headers["Content-Type"].startswith("application/openmetrics-text")
     assert {"otel_diag_ack_seconds", "otel_diag_lag_seconds"} <= {family.name for family in openmetrics(response.text)}
