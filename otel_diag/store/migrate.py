@@ -23,8 +23,11 @@ _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 _TABLE_EXISTS = """
 SELECT count(*) FROM information_schema.tables
-WHERE table_schema = current_schema() AND table_name = 'schema_migrations'
+WHERE table_schema = {schema} AND table_name = 'schema_migrations'
 """
+
+_CURRENT_SCHEMA = {"clickhouse": "currentDatabase()"}
+"""Where it is not ``current_schema()``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def migrate(execute: Execute, backend: str) -> tuple[Migration, ...]:
 def pending(execute: Execute, backend: str) -> tuple[Migration, ...]:
     """What is not applied yet. Raises StartupError when the database is newer than this version."""
     available = migrations(backend)
-    version = _applied_version(execute)
+    version = _applied_version(execute, _CURRENT_SCHEMA.get(backend, "current_schema()"))
     if version > available[-1].version:
         raise StartupError(
             f"the store has schema version {version}, this otel-diag knows {available[-1].version} at most",
@@ -71,7 +74,7 @@ def pending(execute: Execute, backend: str) -> tuple[Migration, ...]:
     return tuple(migration for migration in available if migration.version > version)
 
 
-def _applied_version(execute: Execute) -> int:
-    if not execute(_TABLE_EXISTS)[0][0]:
+def _applied_version(execute: Execute, schema: str) -> int:
+    if not execute(_TABLE_EXISTS.format(schema=schema))[0][0]:
         return 0
     return int(execute("SELECT coalesce(max(version), 0) FROM schema_migrations")[0][0])

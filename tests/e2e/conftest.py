@@ -59,6 +59,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """One running server a backend, shared by the tests that only add to its store."""
     if request.param == "postgres":
         store: str = request.getfixturevalue("postgres_for_the_session")
+    elif request.param == "clickhouse":
+        pytest.importorskip("chdb")
+        store = f"clickhousedb:///{tmp_path_factory.mktemp('e2e') / 'clickhouse'}?interface=chdb"
     else:
         store = f"duckdb:///{tmp_path_factory.mktemp('e2e') / 'store.duckdb'}"
     with serving(store) as running:

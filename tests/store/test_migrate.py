@@ -16,22 +16,27 @@ from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Double, Integer, Te
 
 from otel_diag.errors import StartupError
 from otel_diag.store.base import Store, Upsert
+from otel_diag.store.clickhouse_tables import generated_files
 from otel_diag.store.migrate import migrations
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, schema_migrations
-from tests.conftest import BACKENDS
+from tests.conftest import BACKENDS, chdb_client
 
 TYPES = {
-    Text: {"VARCHAR", "text"},
-    JSON: {"JSON", "json"},
-    BigInteger: {"BIGINT", "bigint"},
-    Integer: {"INTEGER", "integer"},
-    Double: {"DOUBLE", "double precision"},
-    Boolean: {"BOOLEAN", "boolean"},
-    TIMESTAMP: {"TIMESTAMP WITH TIME ZONE", "timestamp with time zone"},
+    Text: {"VARCHAR", "text", "String"},
+    JSON: {"JSON", "json", "String"},
+    BigInteger: {"BIGINT", "bigint", "Int64"},
+    Integer: {"INTEGER", "integer", "Int32"},
+    Double: {"DOUBLE", "double precision", "Float64"},
+    Boolean: {"BOOLEAN", "boolean", "Bool"},
+    TIMESTAMP: {"TIMESTAMP WITH TIME ZONE", "timestamp with time zone", "DateTime64(6, 'UTC'"},
 }
 
 PARTITION = re.compile(r"_(early|late|\d{8}(_\d{8})?)$")
+
+
+KEYS_OF_ITS_OWN = ("trace_arrivals", "pending_changes")
+"""Tables that have a key on ClickHouse alone."""
 
 
 def query(store: Store, sql: str) -> list[dict[str, Any]]:
@@ -39,8 +44,19 @@ def query(store: Store, sql: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_the_database_has_exactly_the_tables_and_columns_of_the_schema(store: Store) -> None:
-    found = {
+def columns_of(store: Store, store_url: str) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Type and whether it may be null, by table and column."""
+    if store.capabilities().name == "clickhouse":
+        with chdb_client(store_url) as client:
+            rows = client.query(
+                "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() "
+                "AND table <> 'pending_changes' AND default_kind NOT IN ('EPHEMERAL', 'MATERIALIZED')"
+            ).result_rows
+        return {
+            (table, name): (re.sub(r"(LowCardinality|Nullable)\(|\)+$", "", type_), "Nullable" in type_)
+            for table, name, type_ in rows
+        }
+    return {
         (row["table_name"], row["column_name"]): (row["data_type"], row["is_nullable"] == "YES")
         for row in query(
             store,
@@ -49,6 +65,10 @@ def test_the_database_has_exactly_the_tables_and_columns_of_the_schema(store: St
         )
         if not PARTITION.search(row["table_name"])
     }
+
+
+def test_the_database_has_exactly_the_tables_and_columns_of_the_schema(store: Store, store_url: str) -> None:
+    found = columns_of(store, store_url)
     expected = {(table.name, column.name): column for table in metadata.tables.values() for column in table.columns}
 
     assert found.keys() == expected.keys()
@@ -58,7 +78,11 @@ def test_the_database_has_exactly_the_tables_and_columns_of_the_schema(store: St
         assert nullable == column.nullable, name
 
 
-def test_the_database_has_the_keys_of_the_schema(store: Store) -> None:
+def keys_of(store: Store, store_url: str) -> dict[str, list[str]]:
+    if store.capabilities().name == "clickhouse":
+        with chdb_client(store_url) as client:
+            rows = client.query("SELECT name, sorting_key FROM system.tables WHERE database = currentDatabase()")
+            return {name: key.strip("()").split(", ") for name, key in rows.result_rows if name not in KEYS_OF_ITS_OWN}
     found: dict[str, list[str]] = {}
     for row in query(
         store,
@@ -69,6 +93,11 @@ def test_the_database_has_the_keys_of_the_schema(store: Store) -> None:
     ):
         if not PARTITION.search(row["table_name"]):
             found.setdefault(row["table_name"], []).append(row["column_name"])
+    return found
+
+
+def test_the_database_has_the_keys_of_the_schema(store: Store, store_url: str) -> None:
+    found = keys_of(store, store_url)
     for signal in SIGNAL_TABLES:
         found.pop(signal.table.name, None)  # a key of the backend's own choice, or none
 
@@ -90,6 +119,12 @@ def test_files_are_numbered_without_gaps_and_nothing_else_lies_there(backend: st
     assert [found.version for found in migrations(backend)] == list(range(1, len(names) + 1))
 
 
+def test_clickhouse_files_are_what_the_schema_says() -> None:
+    shipped = {found.version: found.sql for found in migrations("clickhouse")}
+    made = {int(name[:4]): sql for name, sql in generated_files().items()}
+    assert shipped == made, "run: python -m otel_diag.store.clickhouse_tables"
+
+
 def test_every_backend_has_the_same_versions() -> None:
     versions = [[(found.version, found.name) for found in migrations(backend)] for backend in BACKENDS]
     assert all(found == versions[0] for found in versions)
@@ -98,7 +133,8 @@ def test_every_backend_has_the_same_versions() -> None:
 def test_tables_are_created_by_one_file_each() -> None:
     for backend in BACKENDS:
         sql = "\n".join(found.sql for found in migrations(backend))
-        assert sorted(re.findall(r"CREATE TABLE (\w+)", sql)) == sorted(metadata.tables)
+        created = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", sql)
+        assert sorted(created) == sorted([*metadata.tables, *(["pending_changes"] if backend == "clickhouse" else [])])
 
 
 def applied(store: Store) -> Sequence[int]:
