@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check lint types bench clean
+.PHONY: help setup demo test conformance check lint types bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -23,6 +23,9 @@ demo: $(STAMP)  ## Start the server, run the example pipeline with every fault, 
 
 test: $(STAMP)  ## Run all tests, PostgreSQL included (the tests start their own server).
 	$(BIN)/python -m pytest
+
+conformance: $(STAMP)  ## Check the OTLP server line by line against a live one, and print the table.
+	$(BIN)/python -m tests.receive.conformance
 
 check: lint types test  ## What CI runs: lint, types, tests (the tests check the documentation too).
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import count
+from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 START = 1_790_000_000_000_000_000
@@ -28,3 +32,18 @@ def request_of(spans: int, *, bad_ids: int = 0, padding: int = 0) -> ExportTrace
         )
         span.attributes.add(key="padding").value.string_value = "x" * padding
     return request
+
+
+def as_json(request: Message) -> dict[str, Any]:
+    """OTLP/JSON of one of our requests: hex ids instead of base64."""
+    data: dict[str, Any] = MessageToDict(request, use_integers_for_enums=True)
+    _with_hex_ids(data)
+    return data
+
+
+def _with_hex_ids(node: Any) -> None:
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _with_hex_ids(child)
+    if isinstance(node, dict):
+        for key in {"traceId", "spanId", "parentSpanId", "profileId"} & node.keys():
+            node[key] = base64.b64decode(node[key]).hex()
