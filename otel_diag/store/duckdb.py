@@ -29,7 +29,7 @@ from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, PrunedTable, Usage, expired
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
-from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable
+from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, trace_arrivals
 
 MEMORY: Final = ":memory:"
 
@@ -45,6 +45,8 @@ _CONFIG: Final = {
     # Merging row groups that lack a few rows makes every fifth checkpoint last two seconds. Row groups deleted as a
     # whole, which is what retention does, are given back all the same.
     "max_vacuum_tasks": "0",
+    # Inserting with several threads copies every row twice. Queries run side by side, each in a thread of its caller.
+    "threads": "1",
     # Analysis in Python runs in the same process, which is to stay below a gigabyte. What needs more goes to disk.
     "memory_limit": f"{min(512, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
 }
@@ -90,7 +92,7 @@ class DuckDBStore:
         with self._transaction() as writer:
             fresh = _without_duplicates(writer, batch, signal)
             if fresh.num_rows:
-                _insert(writer, fresh, signal, datetime.now(UTC))
+                _insert(writer, fresh, signal)
         return Appended(stored=fresh.num_rows, duplicates=batch.num_rows - fresh.num_rows)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -349,15 +351,16 @@ def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table, sign
     window = _overlapping(signal.time, batch.column(signal.time))
     key = list(signal.key)
     writer.register("hashes", pa.table({"content_hash": hashes}))
-    stored = writer.sql(
-        f"SELECT {', '.join(key)} FROM {signal.table.name} "
-        f"WHERE {window} AND content_hash IN (SELECT content_hash FROM hashes)"
-    ).to_arrow_table()
-    if not stored.num_rows and pc.count_distinct(hashes).as_py() == batch.num_rows:
+    stored = writer.execute(
+        f"SELECT {', '.join(key)} FROM {signal.table.name} SEMI JOIN hashes USING (content_hash) WHERE {window}"
+    ).fetchall()
+    if not stored and pc.count_distinct(hashes).as_py() == batch.num_rows:
         return batch
+    known = pa.table([list(column) for column in zip(*stored, strict=True)] or [[]] * len(key), names=key)
+    known = known.cast(batch.select(key).schema)
     numbered = batch.select(key).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
     first = numbered.group_by(key).aggregate([("row", "min")])
-    rows = first.join(stored, keys=key, join_type="left anti").column("row_min")
+    rows = first.join(known, keys=key, join_type="left anti").column("row_min")
     return batch.take(rows.take(pc.sort_indices(rows)))
 
 
@@ -377,18 +380,24 @@ def _overlapping(column: str, times: pa.ChunkedArray) -> str:
     return "(" + " OR ".join(f"{column} BETWEEN {first} AND {last}" for first, last in ranges) + ")"
 
 
-def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTable, now: datetime) -> None:
-    columns = ", ".join(fresh.column_names)
-    writer.register("fresh", fresh)
-    writer.execute(f"INSERT INTO {signal.table.name} ({columns}, ingested_at) SELECT *, $1 FROM fresh", [now])
-    if signal is not SPANS:
-        return
-    writer.execute(
-        "INSERT INTO trace_arrivals (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, "
-        "max_start_unix_nano) SELECT tenant, trace_id, $1, count(*), min(start_unix_nano), max(start_unix_nano) "
-        "FROM fresh GROUP BY tenant, trace_id",
-        [now],
-    )
+def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTable) -> None:
+    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+    _insert_all(writer, signal.table, fresh.append_column("ingested_at", pa.repeat(now, fresh.num_rows)))
+    if signal is SPANS:
+        # Grouped here: planning the same for the engine takes longer than the grouping.
+        grouped = fresh.select(["tenant", "trace_id", "start_unix_nano"]).group_by(
+            ["tenant", "trace_id"], use_threads=False
+        )
+        arrived = grouped.aggregate([([], "count_all"), ("start_unix_nano", "min"), ("start_unix_nano", "max")])
+        arrived = arrived.rename_columns(
+            ["tenant", "trace_id", "span_count", "min_start_unix_nano", "max_start_unix_nano"]
+        )
+        _insert_all(writer, trace_arrivals, arrived.append_column("ingested_at", pa.repeat(now, arrived.num_rows)))
+
+
+def _insert_all(writer: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table) -> None:
+    writer.register("inserted", rows)
+    writer.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM inserted")
 
 
 def _delete(writer: duckdb.DuckDBPyConnection, change: Delete) -> None:
