@@ -148,8 +148,16 @@ class Queries:
 
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
         """Why it failed or was slow. ``analysis_type`` leaves parts out, the verdict stays the same."""
+        return self._report(self._reader, self._unit(key), analysis_type)
+
+    def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
+        """The diagnosis and the timeline it is about, of one reading."""
         unit = self._unit(key)
-        report = self._diagnosis(unit)
+        reader = Reader(self._store, self._reader.tenant, remember=True)
+        return self._report(reader, unit, analysis_type), self._timeline(reader, unit)
+
+    def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
+        report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
         parts: dict[str, Any] = {"analysis_type": analysis_type}
         if analysis_type in ("full", "similar"):
             parts["similar_cases"] = self._similar(unit)
@@ -163,12 +171,14 @@ class Queries:
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
-        unit = self._unit(key)
+        return self._timeline(self._reader, self._unit(key))
+
+    def _timeline(self, reader: Reader, unit: Unit) -> Timeline:
         return Timeline(
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
             total_spans=len(unit.trace.spans),
-            timeline=timeline.timeline(unit.trace, self._baseline(unit)),
+            timeline=timeline.timeline(unit.trace, _baseline(reader, unit)),
         )
 
     def summary(self, key: Key) -> TraceSummary:
@@ -188,7 +198,9 @@ class Queries:
 
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
-        report = timeline.gap_report(unit.trace, self._baseline(unit), unit.is_arriving(self._now(), self._settle))
+        report = timeline.gap_report(
+            unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle)
+        )
         return report.model_copy(update={"next_steps": next_steps.after_gaps(report)})
 
     def compare_with_successful(self, key: Key) -> Comparison:
@@ -328,7 +340,7 @@ class Queries:
     def failing_alike(self, key: Key) -> SearchPage:
         """Other failed executions with the same root cause in the same place, a week around this one, newest first."""
         unit = self._unit(key)
-        cause = self._diagnosis(unit).root_cause
+        cause = diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle).root_cause
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
         summary = summarise(unit.trace)
@@ -478,16 +490,9 @@ class Queries:
             return self._reader.execution(key.execution_id)
         return self._reader.trace(key.trace_id or "")
 
-    def _diagnosis(self, unit: Unit) -> Report:
-        return diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle)
-
     @property
     def _settle(self) -> timedelta:
         return timedelta(seconds=self._settings.settle_seconds)
-
-    def _baseline(self, unit: Unit) -> Baseline:
-        summary = summarise(unit.trace)
-        return self._reader.baseline(unit, (summary.root_service, summary.root_operation))
 
     def _similar(self, unit: Unit) -> list[SimilarCase]:
         summary = summarise(unit.trace)
@@ -563,6 +568,11 @@ class Queries:
             statements.rollups(self._reader, sketches, narrowing, _hour(since), _hour_after(until), ())
         )
         return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
+
+
+def _baseline(reader: Reader, unit: Unit) -> Baseline:
+    summary = summarise(unit.trace)
+    return reader.baseline(unit, (summary.root_service, summary.root_operation))
 
 
 def _service_of(element: str, services: Sequence[str]) -> str:

@@ -72,6 +72,9 @@ class RemoteQueries:
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
         return self._post(Report, "/trace/diagnose", _key(key) | {"analysis_type": analysis_type})
 
+    def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
+        return self.diagnose(key, analysis_type), self.timeline(key)
+
     def timeline(self, key: Key) -> Timeline:
         return self._get(Timeline, "/trace/timeline", _key(key))
 

@@ -154,6 +154,9 @@ class OneIncident:
                 raise NotFound(f"execution {value.execution_id} is not in the store", nearest=("2192", "2193"))
         return self.overrides.get(name, answer)
 
+    def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
+        return self.diagnose(key, analysis_type), self.timeline(key)
+
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
         report = Report(
             execution_id=EXECUTION,

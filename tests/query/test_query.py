@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
 from otel_diag import statements
 from otel_diag.config import Settings
@@ -13,6 +15,7 @@ from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import RootCauseType, Status
 from otel_diag.query import Filters, Key, Queries
 from otel_diag.store.base import Store
+from otel_diag.store.text import as_text
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
 
@@ -47,6 +50,26 @@ def test_a_trace_id_answers_as_its_execution_does(stored: Store, queries: Querie
     by_execution = queries.diagnose(Key(execution_id=2193))
     assert queries.diagnose(Key(trace_id=REFUSED.trace_id)) == by_execution
     assert queries.diagnose(Key(trace_id=REFUSED.trace_id.upper())) == by_execution
+
+
+def test_a_diagnosis_and_its_timeline_are_of_one_reading(
+    stored: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = later()
+    # While it counts as arriving, its diagnosis is made anew each time.
+    queries = Queries(stored, settings.model_copy(update={"settle_seconds": 3_600.0}), clock=lambda: moment)
+    key = Key(execution_id=2193)
+    apart = queries.diagnose(key), queries.timeline(key)
+    read: list[str] = []
+    select = stored.select
+
+    def counting(statement: Select[Any], **options: Any) -> Any:
+        read.append(as_text(statement))
+        return select(statement, **options)
+
+    monkeypatch.setattr(stored, "select", counting)
+    assert queries.diagnose_with_timeline(key) == apart
+    assert len(read) == len(set(read))
 
 
 def test_spans_are_found_before_they_are_summarised(store: Store, queries: Queries) -> None:

@@ -142,10 +142,11 @@ def diagnose(
         if key is None:
             analysis = queries.timeout_root_cause(job_id=job_id)
             show(analysis, views.job(analysis), as_json=as_json)
+        elif as_json:
+            show(queries.diagnose(parse_key(key), analysis_type), Text(), as_json=True)
         else:
-            report = queries.diagnose(parse_key(key), analysis_type)
-            view = Text() if as_json else views.report(report, queries.timeline(parse_key(key)))
-            show(report, view, as_json=as_json)
+            report, timeline = queries.diagnose_with_timeline(parse_key(key), analysis_type)
+            show(report, views.report(report, timeline), as_json=False)
 
 
 @app.command()

@@ -84,9 +84,8 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         """Root cause of one failed, timed-out or slow execution: verdict, evidence, timeline, similar cases. Start here
         when you have an id. For a whole job use find_timeout_root_cause; without an id get_recent_failures."""
         with _asking(opened) as queries:
-            key = make_key(execution_id, trace_id)
-            report = queries.diagnose(key)
-            return _result(report, render.report(report, queries.timeline(key)))
+            report, timeline = queries.diagnose_with_timeline(make_key(execution_id, trace_id))
+            return _result(report, render.report(report, timeline))
 
     def find_timeout_root_cause(
         job_id: Annotated[str | None, Field(description="The job.")] = None,
