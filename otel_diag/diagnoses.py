@@ -19,27 +19,31 @@ def diagnosis_of(reader: Reader, unit: Unit, *, now: datetime, settle: timedelta
     While spans are still arriving (the newest is younger than ``settle``) nothing is stored: what is missing now
     may be there in a second. Similar cases and next steps are not part of a diagnosis; the query service adds them.
     """
+    summary = summarise(unit.trace)
     if not unit.is_arriving(now, settle):
         table = diagnoses.c
         stored = reader.rows(
             reader.select(diagnoses, table.report).where(
                 table.unit_id == unit.unit_id,
                 table.engine_version == ENGINE_VERSION,
-                table.content_key == summarise(unit.trace).content_key,
+                table.content_key == summary.content_key,
             )
         )
         if stored:
             return Report.model_validate_json(stored[0]["report"])
-    return judge_all(reader, [unit], now=now, settle=settle)[0]
+    return _judge(reader, [(unit, summary)], now, settle)[0]
 
 
 def judge_all(reader: Reader, units: Iterable[Unit], *, now: datetime, settle: timedelta) -> list[Report]:
     """New diagnoses of these units, in their order, stored together as far as they can be."""
+    return _judge(reader, ((unit, summarise(unit.trace)) for unit in units), now, settle)
+
+
+def _judge(reader: Reader, units: Iterable[tuple[Unit, Summary]], now: datetime, settle: timedelta) -> list[Report]:
     reports = []
     rows = []
-    for unit in units:
+    for unit, summary in units:
         arriving = unit.is_arriving(now, settle)
-        summary = summarise(unit.trace)
         baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
         report = diagnose(unit.trace, baseline, now=now, still_arriving=arriving)
         reports.append(report)
