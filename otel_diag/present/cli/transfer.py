@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ import httpx
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status as RpcStatus
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from otel_diag.errors import BadInput, Forbidden, Transient, Unauthenticated
 from otel_diag.present.cli.files import Broken, Skipped, Spans, batches, read_parts
@@ -103,6 +103,10 @@ def imported_json(result: Imported) -> dict[str, Any]:
     }
 
 
+class _TryAgain(Exception):
+    """What the server said to a request that it may take later."""
+
+
 class HttpSender:
     """Sends to a running server's OTLP/HTTP endpoint, again while it says "try again"."""
 
@@ -110,22 +114,26 @@ class HttpSender:
         """``http``: with the token and the TLS that the server asks for; it is closed with this object."""
         self._url = f"{otlp_http.rstrip('/')}/v1/traces"
         self._http = http
+        self._patiently = Retrying(
+            retry=retry_if_exception_type((httpx.TransportError, _TryAgain)),
+            stop=stop_after_attempt(MAX_ATTEMPTS),
+            wait=wait_exponential(multiplier=0.2, max=MAX_WAIT_SECONDS),
+        )
 
     def __call__(self, request: Spans) -> Taken:
-        for attempt in range(MAX_ATTEMPTS):
-            if attempt:
-                time.sleep(min(MAX_WAIT_SECONDS, 0.1 * 2**attempt))
-            try:
-                response = self._http.post(self._url, content=request.payload, headers={"Content-Type": PROTOBUF})
-            except httpx.TransportError:
-                continue
-            if response.status_code in (429, 502, 503, 504):
-                continue
-            return _taken(request, response)
-        raise Transient(
-            f"the server at {self._url} did not take the spans in {MAX_ATTEMPTS} attempts",
-            hint="Look at the server's log; what was imported so far is stored, importing again is safe.",
-        )
+        try:
+            return _taken(request, self._patiently(self._post, request.payload))
+        except RetryError as error:
+            raise Transient(
+                f"the server at {self._url} did not take the spans in {MAX_ATTEMPTS} attempts",
+                hint="Look at the server's log; what was imported so far is stored, importing again is safe.",
+            ) from error
+
+    def _post(self, payload: bytes) -> httpx.Response:
+        response = self._http.post(self._url, content=payload, headers={"Content-Type": PROTOBUF})
+        if response.status_code in (429, 502, 503, 504):
+            raise _TryAgain(response.status_code)
+        return response
 
     def close(self) -> None:
         self._http.close()
