@@ -254,6 +254,3 @@ class Baseline:
 
     def _enough(self, stats: OperationStats | None) -> OperationStats | None:
         return stats if stats is not None and self.is_learned and stats.count >= MIN_EXECUTIONS else None
-
-
-NO_BASELINE: Final = Baseline()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_diag.analyse.baseline import (
-    NO_BASELINE,
+    Baseline,
     OperationStats,
     bucket_upper_ms,
     decode_element,
@@ -88,7 +88,7 @@ def test_a_reply_nobody_heard_is_a_return_gap() -> None:
     assert server.caller is not None
     server.caller.lasting(70_000)
     tree = build_tree(trace.build().spans)
-    gaps = find_gaps(tree, estimate_skew(tree), NO_BASELINE)
+    gaps = find_gaps(tree, estimate_skew(tree), Baseline())
     returned = next(g for g in gaps if g.kind == "return")
     assert returned.gap_ms == pytest.approx(68_999)
     assert (returned.caller, returned.callee, returned.is_anomaly) == ("alpha.call serve", "beta.serve", True)
@@ -101,14 +101,14 @@ def test_parallel_and_nested_children_make_no_gap() -> None:
     root.child("two", at=10, ms=40)
     root.child("three", at=60, ms=40)
     tree = build_tree(trace.build().spans)
-    assert find_gaps(tree, estimate_skew(tree), NO_BASELINE) == ()
+    assert find_gaps(tree, estimate_skew(tree), Baseline()) == ()
 
 
 def test_idle_time_lies_between_one_child_and_the_next() -> None:
     trace = TraceBuilder()
     root = trace.root("alpha", "go", ms=10_000)
     one, two = root.child("one", at=0, ms=1_000), root.child("two", at=9_000, ms=1_000)
-    report = gap_report(trace.build(), NO_BASELINE)
+    report = gap_report(trace.build(), Baseline())
     (gap,) = report.gaps
     assert (gap.kind, gap.gap_ms, gap.after_span, gap.before_span) == ("idle", 8_000, one.span_id, two.span_id)
     assert gap.is_anomaly

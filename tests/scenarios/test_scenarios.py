@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_diag.analyse.baseline import NO_BASELINE, Baseline
+from otel_diag.analyse.baseline import Baseline
 from otel_diag.analyse.root_cause import diagnose
 from otel_diag.model import Report, RootCauseType, Status, Trace
 from otel_diag.testing import START, TraceBuilder, baseline_of
@@ -29,7 +29,10 @@ NEEDS_PEERS = {"n_plus_one", "never_called", "not_exported", "deploy_regression"
 """Without enough to compare with, these executions look like any that completed."""
 
 
-def judged(trace: Trace, baseline: Baseline = NO_BASELINE, *, still_arriving: bool = False) -> Report:
+NOTHING_KNOWN = Baseline()
+
+
+def judged(trace: Trace, baseline: Baseline = NOTHING_KNOWN, *, still_arriving: bool = False) -> Report:
     return diagnose(trace, baseline, now=NOW, still_arriving=still_arriving)
 
 

@@ -61,9 +61,8 @@ def table(checks: list[Check]) -> Table:
 
 def _python() -> Check:
     found = f"Python {platform.python_version()}, otel-diag {otel_diag.__version__}"
-    return Check(
-        "Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "Use 3.11 or newer."
-    )
+    enough = sys.version_info >= MIN_PYTHON
+    return Check("Python", enough, found, "" if enough else f"Use {'.'.join(map(str, MIN_PYTHON))} or newer.")
 
 
 def _server(server: Endpoints | None) -> Check:
