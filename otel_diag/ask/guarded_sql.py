@@ -119,6 +119,33 @@ _FUNCTION_NAMES: Final = frozenset(
 )
 """Functions that the parser has no type for."""
 
+_CLICKHOUSE: Final = "clickhouse"
+
+_CLICKHOUSE_NAMES: Final = frozenset(
+    (
+        # aggregates, also with the suffix If
+        *("quantile", "quantiles", "quantileexact", "quantileexactinclusive", "quantiletdigest", "quantiletiming"),
+        *("uniq", "uniqexact", "grouparray", "groupuniqarray", "topk", "argmin", "argmax", "any", "anylast"),
+        *("count", "sum", "avg", "min", "max", "median", "stddevpop", "stddevsamp"),
+        # values
+        *("multiif", "tostring", "tofloat64", "toint32", "toint64", "touint64", "todate", "todatetime", "todatetime64"),
+        *("toint64ornull", "tofloat64ornull", "nullif", "ifnull", "assumenotnull", "length", "empty", "notempty"),
+        *("tostartofinterval", "tostartofminute", "tostartoffiveminutes", "tostartofhour", "tostartofday"),
+        *("tounixtimestamp", "tounixtimestamp64nano", "fromunixtimestamp64nano", "position", "match", "extract"),
+        *("positioncaseinsensitive", "positioncaseinsensitiveutf8", "lowerutf8", "upperutf8", "splitbychar"),
+        *("jsonextractstring", "jsonextractint", "jsonextractfloat", "jsonextractbool", "jsonextractraw"),
+        *("jsonhas", "jsonlength", "jsontype", "jsonextractkeys", "jsonextractarrayraw"),
+    )
+)
+"""What ClickHouse has besides: pure functions of their arguments."""
+
+_CLICKHOUSE_AGGREGATES: Final[tuple[type[exp.Expr], ...]] = (
+    exp.AnonymousAggFunc,
+    exp.CombinedAggFunc,
+    exp.ParameterizedAgg,
+    exp.CombinedParameterizedAgg,
+)
+
 _TYPES: Final = frozenset(
     exp.DType[name]
     for name in [
@@ -174,9 +201,11 @@ def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str
     try:
         query = _single_query(sql, spoken)
         for node in _bounded_walk(query):
-            _check(node)
+            _check(node, dialect)
         scoped = _Scoping(allowed, tenant)
         rewritten = scoped.rewrite(query, {})
+        if dialect == _CLICKHOUSE:
+            rewritten = rewritten.transform(_on_clickhouse)
         text = rewritten.sql(dialect=spoken, comments=False, unsupported_level=ErrorLevel.RAISE)
         return CheckedSelect(text, tuple(sorted(scoped.used)))
     except _NotAllowed as refused:
@@ -228,11 +257,16 @@ def _bounded_walk(query: exp.Query) -> Iterator[exp.Expr]:
         yield node
 
 
-def _check(node: exp.Expr) -> None:
+def _check(node: exp.Expr, dialect: str) -> None:
     """Refuse a node that is not known to be harmless, whatever is below it."""
     if isinstance(node, exp.Anonymous):
-        if not isinstance(node.this, str) or node.this.casefold() not in _FUNCTION_NAMES:
+        names = _FUNCTION_NAMES if dialect != _CLICKHOUSE else _FUNCTION_NAMES | _CLICKHOUSE_NAMES
+        if not isinstance(node.this, str) or node.this.casefold() not in names:
             raise _NotAllowed(f"the function {node.name or node.sql()}")
+        return
+    if dialect == _CLICKHOUSE and type(node) in _CLICKHOUSE_AGGREGATES:
+        if node.name.casefold().removesuffix("if") not in _CLICKHOUSE_NAMES:
+            raise _NotAllowed(f"the function {node.name}")
         return
     if type(node) not in _STRUCTURE and type(node) not in _FUNCTIONS:
         what = "the function" if isinstance(node, exp.Func) else "the syntax"
@@ -244,9 +278,13 @@ def _check(node: exp.Expr) -> None:
     if isinstance(node, exp.With) and node.args.get("recursive"):
         raise _NotAllowed("WITH RECURSIVE")
     if isinstance(node, exp.Query) and any(
-        node.args.get(part) for part in ("into", "locks", "hint", "sample", "pivots")
+        node.args.get(part) for part in ("into", "locks", "hint", "sample", "pivots", "settings", "format", "prewhere")
     ):
-        raise _NotAllowed("INTO, FOR UPDATE, hints, samples and pivots")
+        raise _NotAllowed("INTO, FOR UPDATE, hints, samples, pivots, SETTINGS, FORMAT and PREWHERE")
+    if isinstance(node, exp.CTE) and not isinstance(node.this, exp.Query):
+        raise _NotAllowed("WITH of anything but a query")
+    if dialect == _CLICKHOUSE and isinstance(node, exp.In) and _in_name(node):
+        raise _NotAllowed("IN of a name, which can be a table; write IN (SELECT ...)")
     if isinstance(node, exp.JSONExtract | exp.JSONExtractScalar) and node.args.get("expressions"):
         raise _NotAllowed("json_extract_path with several keys; chain -> and ->> instead")
     if isinstance(node, exp.Column):
@@ -264,8 +302,35 @@ def _check_column(column: exp.Column) -> None:
         raise _NotAllowed(f"the function {column.name}")
 
 
+def _in_name(node: exp.In) -> bool:
+    """Whether what follows IN is a single name, in parentheses or not: ClickHouse takes it for a table."""
+    names = [node.args["field"]] if node.args.get("field") else node.expressions
+    return len(names) == 1 and isinstance(names[0].unnest(), exp.Column | exp.Table | exp.Identifier)
+
+
+def _on_clickhouse(node: exp.Expr) -> exp.Expr:
+    """What the other stores understand, as ClickHouse writes it, to the same effect."""
+    if isinstance(node, exp.WithinGroup) and isinstance(node.this, exp.PercentileCont):
+        (ordered,) = node.expression.expressions
+        if ordered.args.get("desc"):
+            raise _NotAllowed("percentile_cont in descending order")
+        value = ordered.this.transform(_on_clickhouse)
+        return exp.ParameterizedAgg(this="quantileExactInclusive", expressions=[node.this.this], params=[value])
+    if isinstance(node, exp.JSONExtractScalar):
+        json, key = node.this.transform(_on_clickhouse), node.expression
+        raw, text = exp.func("JSONExtractRaw", json, key), exp.func("JSONExtractString", json, key)
+        missing = exp.In(this=raw, expressions=[exp.Literal.string(""), exp.Literal.string("null")])
+        quoted = exp.func("startsWith", raw.copy(), exp.Literal.string('"'))
+        return exp.func("multiIf", missing, exp.null(), quoted, text, raw.copy())
+    return node
+
+
 def _shown(node: exp.Expr) -> str:
-    return f"{node.key.upper()}: {node.sql(comments=False, unsupported_level=ErrorLevel.IGNORE)[:80]}"
+    try:
+        text = node.sql(comments=False, unsupported_level=ErrorLevel.IGNORE)
+    except (SqlglotError, ValueError):  # of one dialect, without a general form
+        text = ""
+    return f"{node.key.upper()}: {text[:80]}"
 
 
 class _Scoping:
@@ -329,7 +394,8 @@ class _Scoping:
             raise _NotAllowed(f"the table {name.name}")
         self.used.add(canonical)
         table = exp.Table(this=exp.to_identifier(canonical, quoted=True))
-        column = exp.column(exp.to_identifier("tenant", quoted=True))
+        # Qualified: what else is called tenant, an alias for example, is not meant.
+        column = exp.column(exp.to_identifier("tenant", quoted=True), exp.to_identifier(canonical, quoted=True))
         return exp.select("*").from_(table).where(column.eq(exp.Literal.string(self._tenant)))
 
 

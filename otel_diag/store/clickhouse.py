@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Boolean, ColumnElement, Select, Table, func, select
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
+from otel_diag.model import PrunedTable
 from otel_diag.store.base import Accumulate, Appended, Capabilities, Change, Delete, Upsert
 from otel_diag.store.clickhouse_changes import (
     Insert,
@@ -41,7 +42,7 @@ from otel_diag.store.clickhouse_dialect import compile_text, literal, quoted
 from otel_diag.store.clickhouse_engine import Engine, Target, driver_errors, redacted, target_of
 from otel_diag.store.clickhouse_tables import PENDING, Layout, layouts
 from otel_diag.store.migrate import migrate, pending
-from otel_diag.store.retention import Cutoff, Period, PrunedTable, Usage, expired
+from otel_diag.store.retention import Cutoff, Period, Usage, expired
 from otel_diag.store.rows import checked_batch, conform, integer_columns
 from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, trace_arrivals
 
@@ -301,7 +302,7 @@ class ClickHouseStore:
 
     def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
         if dry_run:
-            return [PrunedTable(table.name, self._count(table, where)) for table, where in expired(cutoff)]
+            return [PrunedTable(table=table.name, rows=self._count(table, where)) for table, where in expired(cutoff)]
         identity = f"prune-{self._clock.number():020d}-{self._writer}"
         self._write_log(identity, "")
         try:
@@ -327,7 +328,7 @@ class ClickHouseStore:
             self._engine.write(delete_step(layout, compile_text(condition), self._clock.number()).sql)
             if layout.versioned:
                 self._engine.write(_removed_for_good(layout))
-        return PrunedTable(table.name, rows + left, partitions)
+        return PrunedTable(table=table.name, rows=rows + left, partitions=partitions)
 
     def _days_before(self, table: Table, before: datetime) -> list[tuple[str, int]]:
         found = self._engine.read(
@@ -374,9 +375,7 @@ class ClickHouseStore:
             raise Permanent("SETTINGS are not allowed")
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            name="clickhouse", concurrent_processes=not self._engine.embedded, writable=not self._read_only
-        )
+        return Capabilities(name="clickhouse", writable=not self._read_only)
 
     def ping(self) -> None:
         self._engine.read("SELECT 1")

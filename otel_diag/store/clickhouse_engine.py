@@ -26,6 +26,7 @@ _SESSION: Final[Mapping[str, Any]] = {
     "do_not_merge_across_partitions_select_final": 1,
     # SQL as the other stores understand it.
     "aggregate_functions_null_for_empty": 1,
+    "cast_keep_nullable": 1,
     "join_use_nulls": 1,
     "session_timezone": "UTC",
     "union_default_mode": "DISTINCT",
@@ -178,9 +179,9 @@ class Engine:
         """The rows of a query whose types may be such as Arrow has none for: those come as text."""
         with self._borrow(self._readers, timeout_seconds) as client:
             found = client.query(sql + _limits(timeout_seconds, max_rows), tz_mode="aware", column_oriented=True)
-            columns = found.result_columns or [()] * len(found.column_names)
-            arrays = [_array(values[:max_rows]) for values in columns]
-        return pa.table(arrays, names=list(found.column_names))
+        if not found.result_columns:  # without rows, this format does not always name the columns
+            return self.read(sql, timeout_seconds=timeout_seconds, max_rows=max_rows)
+        return pa.table([_array(values[:max_rows]) for values in found.result_columns], names=list(found.column_names))
 
     def explain(self, sql: str) -> str:
         """The syntax tree of a statement as the engine sees it, a node a line. Nothing is run."""

@@ -1,6 +1,6 @@
 """What the tables are on ClickHouse: their DDL, made from ``schema.metadata`` for one server or for a cluster.
 
-``sql/clickhouse/NNNN_*.sql`` is what :func:`migration_sql` makes for the tables that the file of the same number creates
+``sql/clickhouse/NNNN_*.sql`` is what :func:`migration_sql` makes for the tables that the file of this number creates
 on DuckDB; ``python -m otel_diag.store.clickhouse_tables`` writes them, and a test compares.
 
 Every table removes what is superseded while it merges, and every read asks for the merged state (``final = 1``):

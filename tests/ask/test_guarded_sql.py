@@ -14,7 +14,7 @@ from otel_diag.ask.guarded_sql import MAX_NESTING, MAX_SQL, check_select
 from otel_diag.errors import BadInput
 
 TABLES = ("trace_spans", "executions")
-DIALECTS = ("duckdb", "postgres")
+DIALECTS = ("duckdb", "postgres", "clickhouse")
 
 ATTACKS = """
 DELETE FROM trace_spans
@@ -190,6 +190,55 @@ def test_attacks_are_refused_with_a_hint(attack: str, dialect: str) -> None:
     assert "executions, trace_spans" in refused.value.hint
 
 
+CLICKHOUSE_ATTACKS = """
+SELECT * FROM file('/etc/passwd')
+SELECT file('/etc/passwd')
+SELECT sum(file('/etc/passwd')) FROM trace_spans
+SELECT quantile(0.5)(file('x')) FROM trace_spans
+SELECT * FROM url('http://127.0.0.1', CSV)
+SELECT * FROM merge('default', '.*')
+SELECT * FROM cluster('c', trace_spans)
+SELECT * FROM numbers(1000000000000)
+SELECT * FROM system.tables
+SELECT dictGet('d', 'x', 1)
+SELECT service FROM trace_spans SETTINGS readonly = 0
+SELECT (SELECT max(service) FROM trace_spans SETTINGS max_execution_time = 0)
+SELECT service FROM trace_spans UNION ALL SELECT 'x' SETTINGS max_threads = 1
+SELECT service FROM trace_spans FORMAT JSON
+SELECT service FROM trace_spans INTO OUTFILE '/tmp/x'
+SELECT * FROM trace_spans PREWHERE tenant = 'theirs'
+SELECT * FROM trace_spans FINAL
+SELECT * FROM trace_spans SAMPLE 0.1
+WITH 'mine' AS tenant SELECT count(*) FROM trace_spans
+SELECT count(*) FROM trace_spans WHERE service IN executions
+SELECT count(*) FROM trace_spans WHERE service IN (executions)
+SELECT count(*) FROM trace_spans WHERE service IN ((executions))
+SELECT count(*) FROM trace_spans WHERE service NOT IN executions
+SELECT count(*) FROM trace_spans WHERE service GLOBAL IN executions
+SELECT globalIn(service, executions) FROM trace_spans
+SELECT COLUMNS('.*') FROM trace_spans
+SELECT {x:String} FROM trace_spans
+"""
+
+
+@pytest.mark.parametrize("attack", [line for line in CLICKHOUSE_ATTACKS.strip().splitlines() if line])
+def test_what_only_clickhouse_understands_is_refused_there(attack: str) -> None:
+    with pytest.raises(BadInput):
+        check_select(attack, "clickhouse", TABLES, tenant="mine")
+
+
+def test_clickhouse_speaks_its_own_dialect_and_the_common_one() -> None:
+    def checked(expression: str) -> str:
+        sql = check_select(f"SELECT {expression} FROM trace_spans", "clickhouse", TABLES, tenant="mine").sql
+        return sql.partition("SELECT ")[2].partition(" FROM (")[0]
+
+    assert checked("quantileIf(0.9)(duration_ms, status = 'x')") == "quantileIf(0.9)(duration_ms, status = 'x')"
+    assert checked("percentile_cont(0.5) WITHIN GROUP (ORDER BY d)") == "quantileExactInclusive(0.5)(d)"
+    assert "JSONExtractString(attributes, 'a.b')" in checked(
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY attributes ->> 'a.b')"
+    )
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("query", QUERIES)
 def test_ordinary_queries_pass_confined_to_the_tenant(query: str, dialect: str) -> None:
@@ -200,7 +249,7 @@ def test_ordinary_queries_pass_confined_to_the_tenant(query: str, dialect: str) 
     for table in tables:
         select = table.find_ancestor(sqlglot.exp.Select)
         assert select is not None
-        assert select.sql() == f"SELECT * FROM \"{table.name}\" WHERE \"tenant\" = 'it''s'"
+        assert select.sql() == f'SELECT * FROM "{table.name}" WHERE "{table.name}"."tenant" = \'it\'\'s\''
 
 
 @pytest.mark.parametrize("query", QUERIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from sqlalchemy import Select, case, func, literal, select, text, true, tuple_
 
 from otel_diag.errors import OtelDiagError, Permanent, Transient
 from otel_diag.store.base import Store
+from otel_diag.store.open import open_store
 from otel_diag.store.schema import trace_spans
 from tests.store.batches import NOW_NANOS, batch_of, span, span_id, trace_batch, trace_id
 
@@ -217,6 +219,28 @@ def test_the_store_reads_no_files_for_a_user(filled: Store) -> None:
     reading = readers[filled.capabilities().name]
     with pytest.raises(Permanent):
         filled.select_text(f"SELECT * FROM {reading}('/etc/passwd')", max_rows=1, timeout_seconds=10)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT file('/etc/passwd')",
+        "SELECT * FROM url('http://127.0.0.1:1/', LineAsString)",
+        "SELECT count() FROM trace_spans WHERE service IN (SELECT name FROM system.tables)",
+        "SELECT name FROM `system`.`tables`",
+        "SELECT 1 INTO OUTFILE '/tmp/otel-diag-test-outfile'",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT (SELECT 1 SETTINGS max_execution_time = 0)",
+        "SELECT 1) UNION ALL (SELECT 2",
+        "SELECT 1 FORMAT JSON",
+    ],
+)
+def test_clickhouse_reads_nothing_but_its_tables_for_a_user(tmp_path: Path, sql: str) -> None:
+    pytest.importorskip("chdb")
+    store = open_store(f"clickhousedb:///{tmp_path}/store?interface=chdb")
+    with pytest.raises(Permanent):
+        store.select_text(sql, max_rows=1, timeout_seconds=10)
+    store.close()
 
 
 def test_what_has_no_arrow_type_comes_as_text(filled: Store) -> None:
