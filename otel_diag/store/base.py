@@ -33,8 +33,6 @@ class Capabilities:
     name: str
     writable: bool = True
     """False when it was opened read-only."""
-    concurrent_processes: bool = False
-    """Several processes may open it at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class PostgresStore:
             return conform(_fetch(connection, sql, [], max_rows, None))
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(name="postgres", concurrent_processes=True, writable=not self._read_only)
+        return Capabilities(name="postgres", writable=not self._read_only)
 
     def ping(self) -> None:
         with self._reading(_WAIT_SECONDS) as connection:
