@@ -113,7 +113,7 @@ def test_every_setting_is_documented_with_its_variable_and_default() -> None:
         _, variables, default, _ = documented[name]
         assert f"OTEL_DIAG_{name.upper()}" in coded(variables)
         if setting.default_factory is None:
-            assert coded(default) == [str(setting.default)]
+            assert coded(default) == ([] if setting.default is None else [str(setting.default)])
 
 
 def test_every_mcp_tool_and_prompt_is_documented_with_its_fields() -> None:
