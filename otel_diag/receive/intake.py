@@ -6,30 +6,35 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from prometheus_client import Histogram
 
 from otel_diag.config import MIB, Settings
+from otel_diag.decode.bounds import Limits
+from otel_diag.decode.logs import LOGS
+from otel_diag.decode.metrics import METRICS
 from otel_diag.decode.otlp_json import json_to_request
-from otel_diag.decode.requests import Decoded
+from otel_diag.decode.profiles import PROFILES
+from otel_diag.decode.requests import Decoded, Wire
 from otel_diag.decode.traces import TRACES
 from otel_diag.errors import BadInput, OtelDiagError, Transient
+from otel_diag.receive.admission import Quota
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.groups import Groups, Rules
 from otel_diag.receive.limits import Budget
 from otel_diag.receive.status import Refusal, refusal_of
 from otel_diag.self_traces import record, trace_ids_of
-from otel_diag.store.schema import SPANS, SignalTable
+from otel_diag.store.schema import LOG_RECORDS, METRIC_POINTS, PROFILE_SAMPLES, SPANS, SignalTable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,7 @@ class Signal:
     path: str
     grpc_service: str
     table: SignalTable
-    decode: Callable[[Sequence[bytes], Sequence[str]], list[Decoded | BadInput]]
+    decode: Callable[[Sequence[bytes], Sequence[str], Limits], list[Decoded | BadInput]]
     """Protobuf requests and the tenant of each; what became of each."""
     from_json: Callable[[bytes], bytes]
     """OTLP/JSON request to the protobuf one; raises BadInput."""
@@ -60,22 +65,25 @@ class Signal:
         return self.path.rpartition("/")[2]
 
 
-def _trace_response(rejected: int, message: str) -> ExportTraceServiceResponse:
-    if not rejected and not message:
-        return ExportTraceServiceResponse()
-    partial_success = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
-    return ExportTraceServiceResponse(partial_success=partial_success)
+def _signal(path: str, wire: Wire, table: SignalTable, response: type[Message]) -> Signal:
+    """The parts of a signal that follow from its messages."""
+    request = wire.message.DESCRIPTOR
+    (service,) = request.file.services_by_name.values()
+    rejected_records = f"rejected_{wire.noun.replace(' ', '_')}"
+
+    def answer(rejected: int, message: str) -> Message:
+        if not rejected and not message:
+            return response()
+        return response(partial_success={rejected_records: rejected, "error_message": message})
+
+    return Signal(path, service.full_name, table, wire.decode, partial(json_to_request, descriptor=request), answer)
 
 
 SIGNALS: Final = (
-    Signal(
-        path="/v1/traces",
-        grpc_service="opentelemetry.proto.collector.trace.v1.TraceService",
-        table=SPANS,
-        decode=TRACES.decode,
-        from_json=json_to_request,
-        response=_trace_response,
-    ),
+    _signal("/v1/traces", TRACES, SPANS, ExportTraceServiceResponse),
+    _signal("/v1/metrics", METRICS, METRIC_POINTS, ExportMetricsServiceResponse),
+    _signal("/v1/logs", LOGS, LOG_RECORDS, ExportLogsServiceResponse),
+    _signal("/v1development/profiles", PROFILES, PROFILE_SAMPLES, ExportProfilesServiceResponse),
 )
 
 
@@ -96,6 +104,7 @@ class Counters:
     records: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     sanitised: int = 0
+    truncated: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     decode_seconds: float = 0.0
     ack_seconds: Histogram = field(default_factory=_ack_seconds)
@@ -119,6 +128,7 @@ class _Request:
 
 
 Outcome = Decoded | OtelDiagError
+E = TypeVar("E", bound=OtelDiagError)
 
 
 class Intake:
@@ -131,7 +141,9 @@ class Intake:
     def __init__(self, commits: GroupCommit, settings: Settings) -> None:
         self.counters = Counters()
         self._commits = commits
+        self._limits = Limits(settings.max_attributes, settings.max_value_bytes)
         self._budget = Budget(settings.max_queued_bytes)
+        self._quota = Quota(settings.max_records_per_second)
         rules: Rules[_Request] = Rules(
             size=lambda request: len(request.body), limit=DECODE_BYTES, alike=lambda request: request.signal.path
         )
@@ -180,55 +192,105 @@ class Intake:
         self._decoding.close()
 
     async def _store(self, request: _Request) -> Message:
+        self._quota.admit(request.tenant)
         with self._budget.spend(len(request.body)):
             # Running: a caller that goes away must not take its request out of a group.
             request.stored.set_running_or_notify_cancel()
             self._decoding.put([request])
             decoded = await asyncio.wrap_future(request.stored)
+        self._quota.charge(request.tenant, decoded.batch.num_rows)
         self.counters.records[request.signal.name] += decoded.batch.num_rows
         self.counters.rejected.update(decoded.reasons)
         self.counters.sanitised += decoded.sanitised
+        self.counters.truncated.update(decoded.truncated)
         return request.signal.response(decoded.rejected, decoded.message)
 
     def _decode_group(self, group: Sequence[_Request]) -> None:
-        # An error nobody foresaw leaves nobody waiting: they may retry.
-        outcomes: Sequence[Outcome] = [Transient("unexpected error, see the server's log")] * len(group)
+        done = 0
         started = time.perf_counter()
         try:
-            outcomes = _decoded(group)
+            for part in _unpacked(group):
+                outcomes = _isolated(part, self._limits)
+                self.counters.decode_seconds += time.perf_counter() - started
+                self._commit(list(part), outcomes)
+                done += len(part)
+                started = time.perf_counter()
         finally:
-            self.counters.decode_seconds += time.perf_counter() - started
-            self._commit(group, outcomes)
+            # An error nobody foresaw leaves nobody waiting: they may retry.
+            left = group[done:]
+            self._commit(left, [_unexpected()] * len(left))
 
     def _commit(self, group: Sequence[_Request], outcomes: Sequence[Outcome]) -> None:
         waiting: list[tuple[_Request, Decoded]] = []
         for request, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, OtelDiagError):
-                request.stored.set_exception(outcome)
+                request.stored.set_exception(_untraced(outcome))
             elif not outcome.batch.num_rows:
                 request.stored.set_result(outcome)
             else:
                 waiting.append((request, outcome))
+        if not waiting:
+            return
         commits = self._commits.submit([decoded.batch for _, decoded in waiting], group[0].signal.table)
         for (request, decoded), committed in zip(waiting, commits, strict=True):
             committed.add_done_callback(partial(_acknowledge, request, decoded))
 
 
-def _decoded(group: Sequence[_Request]) -> list[Outcome]:
+def _unpacked(group: Sequence[_Request]) -> Iterator[dict[_Request, bytes | BadInput]]:
+    """The requests in order, as protobuf, some at a time: small as they came, together they may unpack to anything."""
+    part: dict[_Request, bytes | BadInput] = {}
+    size = 0
+    for request in group:
+        try:
+            payload = request.unpack(request.body) if request.unpack else request.body
+        except BadInput as error:
+            part[request] = _untraced(error)
+            continue
+        if size and size + len(payload) > DECODE_BYTES:
+            yield part
+            part, size = {}, 0
+        part[request] = payload
+        size += len(payload)
+    yield part
+
+
+def _untraced(error: E) -> E:
+    """The error alone: until it is answered, its frames would hold the request, unpacked and parsed."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
+
+
+def _unexpected() -> Transient:
+    return Transient("unexpected error, see the server's log")
+
+
+def _isolated(part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
+    """What became of each request; where an error nobody foresaw is met, only the one that caused it is kept out."""
+    try:
+        return _decoded(part, limits)
+    except BaseException:  # a panic of ptars is no Exception
+        log.exception("could not decode %d requests", len(part))
+        if len(part) == 1:
+            return [_unexpected()]
+        return [outcome for request, payload in part.items() for outcome in _isolated({request: payload}, limits)]
+
+
+def _decoded(part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
     """What became of each request of one signal."""
     outcomes: dict[_Request, Outcome] = {}
     payloads: dict[_Request, bytes] = {}
-    for request in group:
-        try:
-            payloads[request] = request.unpack(request.body) if request.unpack else request.body
-        except BadInput as error:
-            outcomes[request] = error
-    decode = group[0].signal.decode
-    began = time.time_ns()
-    decoded = decode(list(payloads.values()), [request.tenant for request in payloads])
-    _record_decoding(began, group[0].signal, list(payloads.values()), decoded)
-    outcomes.update(zip(payloads, decoded, strict=True))
-    return [outcomes[request] for request in group]
+    for request, payload in part.items():
+        if isinstance(payload, BadInput):
+            outcomes[request] = payload
+        else:
+            payloads[request] = payload
+    if payloads:
+        signal = next(iter(payloads)).signal
+        began = time.time_ns()
+        decoded = signal.decode(list(payloads.values()), [request.tenant for request in payloads], limits)
+        _record_decoding(began, signal, list(payloads.values()), decoded)
+        outcomes.update(zip(payloads, decoded, strict=True))
+    return [outcomes[request] for request in part]
 
 
 def _record_decoding(
