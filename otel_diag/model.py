@@ -131,8 +131,31 @@ SPAN_SCHEMA: Final = pa.schema(
 - ``attributes``, ``resource_attributes``: a JSON object; ``events``, ``links``: a JSON array or null. Lossless,
   see :mod:`otel_diag.decode.attributes`. ``otlp_rest``: a JSON object of the rest (scope attributes, dropped
   counts, schema URLs, entity references), null when all of it is empty.
-- ``content_hash``: 64 bits over everything above but the tenant.
+- ``content_hash``: 64 bits over :data:`SPAN_ON_WIRE`.
 """
+
+SPAN_ON_WIRE: Final = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "operation",
+    "kind",
+    "start_unix_nano",
+    "end_unix_nano",
+    "scope_name",
+    "scope_version",
+    "attributes",
+    "resource_attributes",
+    "events",
+    "links",
+    "status_code",
+    "status_message",
+    "trace_state",
+    "flags",
+    "otlp_rest",
+)
+"""What the wire said: the columns that a span is exported from, and that its ``content_hash`` is over. The others are
+computed from these, and an alias added by an upgrade must not turn the retry of a stored span into a new one."""
 
 LOG_SCHEMA: Final = pa.schema(
     [

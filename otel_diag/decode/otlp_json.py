@@ -28,6 +28,7 @@ from otel_diag.decode.attributes import otlp_attributes
 from otel_diag.decode.columns import show_nul
 from otel_diag.decode.traces import KINDS
 from otel_diag.errors import BadInput
+from otel_diag.model import SPAN_ON_WIRE
 
 MAX_DEPTH: Final = 100
 """Messages within messages; protobuf's own parser stops at the same depth."""
@@ -168,26 +169,6 @@ _SCALARS: Final[dict[int, Callable[[FieldDescriptor, object, str], object]]] = {
 # --------------------------------------------------------------------------------------------------
 # Out.
 
-_EXPORTED: Final = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "operation",
-    "kind",
-    "start_unix_nano",
-    "end_unix_nano",
-    "scope_name",
-    "scope_version",
-    "attributes",
-    "resource_attributes",
-    "events",
-    "links",
-    "status_code",
-    "status_message",
-    "trace_state",
-    "flags",
-    "otlp_rest",
-)
 _UINT64: Final = 2**64
 _DROPPED: Final = "dropped_attributes_count"
 
@@ -204,7 +185,7 @@ def spans_to_otlp_json(table: pa.Table) -> Json:
     """
     resources: dict[tuple[str, str], Json] = {}
     scopes: dict[tuple[str, ...], list[Json]] = {}
-    for row in table.select(_EXPORTED).to_pylist():
+    for row in table.select(SPAN_ON_WIRE).to_pylist():
         rest = json.loads(row["otlp_rest"] or "{}")
         resource_rest, scope_rest = rest.get("resource", {}), rest.get("scope", {})
         resource_key = (row["resource_attributes"], json.dumps(resource_rest))

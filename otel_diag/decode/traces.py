@@ -41,32 +41,9 @@ from otel_diag.decode.records import (
     timestamps,
 )
 from otel_diag.decode.requests import Decoded, Flattened, Wire
-from otel_diag.model import NANOS_PER_MS, SPAN_SCHEMA
+from otel_diag.model import NANOS_PER_MS, SPAN_ON_WIRE, SPAN_SCHEMA
 
 KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
-
-_HASHED: Final = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "operation",
-    "kind",
-    "start_unix_nano",
-    "end_unix_nano",
-    "scope_name",
-    "scope_version",
-    "attributes",
-    "resource_attributes",
-    "events",
-    "links",
-    "status_code",
-    "status_message",
-    "trace_state",
-    "flags",
-    "otlp_rest",
-)
-"""What the wire said. The other columns are computed from these, and an alias added by an upgrade must not turn the
-retry of a stored span into a new one."""
 
 
 def decode_traces(payload: bytes, tenant: str) -> Decoded:
@@ -132,7 +109,7 @@ def _table(records: Records, tenants: pa.Array) -> pa.Table:
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, **_dropped(spans)}),
     }
-    columns["content_hash"] = content_hash([columns[name] for name in _HASHED], rows)
+    columns["content_hash"] = content_hash([columns[name] for name in SPAN_ON_WIRE], rows)
     return pa.Table.from_arrays([columns[name] for name in SPAN_SCHEMA.names], schema=SPAN_SCHEMA)
 
 
