@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from threading import Barrier, Thread
 from typing import Any
 
@@ -15,33 +14,7 @@ from otel_diag.model import Status
 from otel_diag.store.base import Accumulate, Delete, Store, Upsert
 from otel_diag.store.schema import diagnoses, executions, operation_rollups, trace_arrivals
 from tests.store.batches import trace_batch, trace_id
-
-NOON = datetime(2026, 9, 21, 12, 0, 0, 123456, tzinfo=UTC)
-
-
-def execution(number: int, **columns: Any) -> dict[str, Any]:
-    return {
-        "tenant": "default",
-        "execution_id": number,
-        "status": "completed",
-        "started_at": NOON,
-        "declared_at": NOON,
-    } | columns
-
-
-def rollup(operation: str, count: int, total: float) -> dict[str, Any]:
-    return {
-        "tenant": "default",
-        "bucket_start": NOON,
-        "service": "router",
-        "operation": operation,
-        "model_id": "",
-        "region": "",
-        "status": "completed",
-        "latency_bucket": 3,
-        "sample_count": count,
-        "sum_ms": total,
-    }
+from tests.store.changed import NOON, execution, rollup
 
 
 def rows(store: Store, table: Table) -> list[dict[str, Any]]:

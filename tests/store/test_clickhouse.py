@@ -1,0 +1,216 @@
+"""What only ClickHouse has to prove: whole changes without transactions, partitions, the cluster's DDL."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from otel_diag.errors import Conflict
+from otel_diag.store.base import Accumulate, Appended, Delete, Store, Upsert
+from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
+from otel_diag.store.open import open_store
+from otel_diag.store.schema import SIGNAL_TABLES, executions, metadata, operation_rollups, trace_arrivals
+from tests.conftest import chdb_client
+from tests.store.batches import NOW_NANOS, batch_of, span, span_count, trace_batch, trace_id
+from tests.store.changed import execution, rollup
+
+pytest.importorskip("chdb", reason="the ClickHouse engine is not installed: pip install 'otel-diag[chdb]'")
+
+ROOT = Path(__file__).parents[2]
+DAY = 86_400 * 10**9
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"clickhousedb:///{tmp_path}/store?interface=chdb"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+def test_a_process_that_dies_between_two_writes_leaves_all_of_a_change_or_nothing(tmp_path: Path) -> None:
+    # Claim, log row, four steps, removal of the log row: before the log row, with nothing, half and all of it done.
+    writes = (1, 2, 4, 6, 7)
+    urls = [f"clickhousedb:///{tmp_path}/{number}?interface=chdb" for number in writes]
+    dying = [start_dying(url, "apply", number) for number, url in zip(writes, urls, strict=True)]
+
+    assert [process.wait() for process in dying] == [9, 9, 9, 9, 0]
+    assert [state(url) for url in urls] == [before(), after(), after(), after(), after()]
+
+
+def test_a_process_that_dies_between_spans_and_their_arrivals_tells_of_them_later(url: str) -> None:
+    assert start_dying(url, "append", 1).wait() == 9
+
+    told = [("00000000000000000000000000000001", 3), ("00000000000000000000000000000002", 5)]
+    assert arrivals(url) == told
+    assert arrivals(url) == told
+
+
+def start_dying(url: str, call: str, writes: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.store.dying", url, call, str(writes)], cwd=ROOT)
+
+
+def arrivals(url: str) -> list[tuple[Any, ...]]:
+    columns = trace_arrivals.c
+    with chdb_store(url) as store:
+        rows = store.select(select(columns.trace_id, columns.span_count).order_by(columns.trace_id)).to_pylist()
+    return [tuple(row.values()) for row in rows]
+
+
+def state(url: str) -> tuple[list[tuple[Any, ...]], ...]:
+    """What the tables say, opened twice: what was finished at first must not be done again."""
+    for _ in range(2):
+        with chdb_store(url) as store:
+            statements = [
+                select(executions.c.execution_id, executions.c.job_id).order_by(executions.c.execution_id),
+                select(operation_rollups.c.operation, operation_rollups.c.sample_count).order_by("operation"),
+                select(trace_arrivals.c.trace_id),
+            ]
+            found = tuple([tuple(row.values()) for row in store.select(s).to_pylist()] for s in statements)
+    return found
+
+
+def before() -> tuple[list[tuple[Any, ...]], ...]:
+    return [(1, None)], [("a", 1)], [(trace_id(1),)]
+
+
+def after() -> tuple[list[tuple[Any, ...]], ...]:
+    return [(1, "new"), (2, None)], [("a", 11), ("b", 2)], []
+
+
+@contextmanager
+def chdb_store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+# ---------------------------------------------------------------------------------- several processes
+
+
+def test_of_two_that_fold_the_same_one_gives_way(url: str, store: Store) -> None:
+    """Two stores on one engine stand for two processes on one server."""
+    other = open_store(url)
+    for trace in range(5):
+        store.append(trace_batch(trace, 1))
+    folded: list[int] = []
+    start = Barrier(2)
+
+    def fold(mine: Store) -> None:
+        for trace in range(5):
+            start.wait()
+            gone = delete(trace_arrivals).where(trace_arrivals.c.trace_id == trace_id(trace))
+            with suppress(Conflict):
+                mine.apply([Accumulate(operation_rollups, [rollup("a", 1, 1.0)]), Delete(gone, expect=1)])
+                folded.append(trace)
+
+    workers = [Thread(target=fold, args=(mine,)) for mine in (store, other)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    (counted,) = store.select(select(func.sum(operation_rollups.c.sample_count).label("n"))).column("n").to_pylist()
+    left = store.select(select(trace_arrivals)).num_rows
+    other.close()
+
+    assert len(folded) == len(set(folded)) == (counted or 0) == 5 - left
+
+
+def test_a_change_that_was_abandoned_is_finished_by_another(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = open_store(url)
+    store.append(trace_batch(1, 1))
+    gone = Delete(delete(trace_arrivals).where(trace_arrivals.c.trace_id == trace_id(1)), expect=1)
+    broken: Any = store
+    with monkeypatch.context() as patch:
+        patch.setattr(broken._engine, "write", fail)
+        with pytest.raises(ZeroDivisionError):
+            store.apply(
+                [Upsert(executions, [execution(1)]), Accumulate(operation_rollups, [rollup("a", 1, 1.0)]), gone]
+            )
+
+    with pytest.raises(Conflict, match="another process"):
+        other.apply([gone])
+    monkeypatch.setattr("otel_diag.store.clickhouse._ABANDONED", timedelta(0))
+    with pytest.raises(Conflict, match="another process"):
+        other.apply([gone])
+
+    assert other.select(select(trace_arrivals)).num_rows == 0
+    assert other.select(select(operation_rollups.c.sample_count)).to_pylist() == [{"sample_count": 1}]
+    other.close()
+
+
+def fail(sql: str) -> None:
+    raise ZeroDivisionError(sql)
+
+
+def test_what_two_processes_insert_at_once_is_seen_once(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other: Any = open_store(url)
+    store.append(trace_batch(1, 4))
+    monkeypatch.setattr(other, "_without_duplicates", lambda batch, signal: batch)
+    other.append(trace_batch(1, 6))
+
+    assert span_count(store) == 6
+    other.close()
+
+
+# ---------------------------------------------------------------------------------- partitions, duplicates
+
+
+def test_times_no_clock_shows_share_one_partition(url: str, store: Store) -> None:
+    odd = [0, 1, -(2**63), 2**63 - 1, 10**18, 3 * 10**18]
+    store.append(batch_of(span(1, number, start_unix_nano=nanos, started_at=None) for number, nanos in enumerate(odd)))
+    store.append(trace_batch(2, 1))
+
+    with chdb_client(url) as client:
+        days = client.query(
+            "SELECT DISTINCT partition FROM system.parts WHERE active AND table = 'trace_spans' ORDER BY partition"
+        ).result_rows
+    assert days == [("0",), ("20260921",)]
+
+
+def test_a_batch_may_reach_over_many_days(store: Store) -> None:
+    rows = [span(1, day, start_unix_nano=NOW_NANOS - day * DAY, started_at=None) for day in range(150)]
+
+    assert store.append(batch_of(rows)) == Appended(stored=150, duplicates=0)
+    assert store.append(batch_of(rows)) == Appended(stored=0, duplicates=150)
+
+
+def test_duplicates_are_found_among_many_rows_of_the_same_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append(trace_batch(1, 50))
+    monkeypatch.setattr("otel_diag.store.clickhouse._LOOKED_THROUGH", 10)
+
+    assert store.append(trace_batch(1, 60)) == Appended(stored=10, duplicates=50)
+
+
+# ---------------------------------------------------------------------------------- the cluster
+
+
+def test_the_clusters_tables_are_accepted_by_the_engine(url: str, store: Store) -> None:
+    statements = cluster_tables(Cluster("my cluster", "traces"))
+
+    with chdb_client(url) as client:
+        for statement in statements:
+            assert client.query("SELECT formatQuery({sql:String})", parameters={"sql": statement}).result_rows
+            tree = client.raw_query(f"EXPLAIN AST {statement.removesuffix(';')}").decode()
+            assert "CreateQuery" in tree
+    text = "\n".join(statements)
+    assert text.count("Distributed('my cluster', 'traces'") == len(metadata.tables)
+    assert text.count("ENGINE = Replicated") == len(metadata.tables) + 1
+    assert text.count("PARTITION BY if(") == len(SIGNAL_TABLES)
