@@ -24,7 +24,7 @@ from otel_diag.store.base import Change, Delete, Store
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
 from otel_diag.summaries import fold_traces
-from otel_diag.worker import BUSY_FOLDS, Backlog, Worker, backlog
+from otel_diag.worker import Backlog, Worker, backlog
 from tests.e2e.processes import until
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
@@ -251,13 +251,12 @@ def test_a_busy_receiver_slows_the_worker_and_never_stops_it(
         return asked <= 3
 
     monkeypatch.setattr("otel_diag.worker.fold_traces", fold)
-    send(store, *healthy(2 * BUSY_FOLDS + 10))
-    assert backlog(store, later()).traces == 2 * BUSY_FOLDS + 10
+    monkeypatch.setattr("otel_diag.worker.BUSY_FOLDS", 20)
+    send(store, *healthy(50))
+    assert backlog(store, later()).traces == 50
     worker = Worker(store, settings, busy=busy, clock=later)
     assert worker.fold_quiet()
-    assert stretches == [BUSY_FOLDS, BUSY_FOLDS + 10], (
-        "a short one, a rest until it is no longer busy, all that is left"
-    )
+    assert stretches == [20, 30], "a short one, a rest until it is no longer busy, all that is left"
     assert backlog(store, later()) == Backlog(0, 0.0)
     store.close()
 
