@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test conformance check lint types bench clean
+.PHONY: help setup demo test conformance check lint types bench bench-ingest clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -40,6 +40,9 @@ bench: $(STAMP)  ## Measure query latency with a million spans stored, decode an
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/query.py
+
+bench-ingest: $(STAMP)  ## Committed spans a second on every store, beside the machine's own limits and, with PHOENIX=command, Phoenix.
+	$(BIN)/python -m benchmarks.ingest
 
 clean:  ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

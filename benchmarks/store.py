@@ -124,6 +124,19 @@ def bare_postgres(url: str) -> Iterator[Callable[[pa.Table], object]]:
         yield write
 
 
+@contextmanager
+def bare_clickhouse(directory: Path) -> Iterator[Callable[[pa.Table], object]]:
+    """The engine in this process; it opens one path in each."""
+    import clickhouse_connect
+
+    names = {pa.string(): "String", pa.int64(): "Int64", pa.int32(): "Int32", pa.float64(): "Float64"}
+    types = [(column, names.get(column.type, "DateTime64(6, 'UTC')")) for column in SPAN_SCHEMA]
+    columns = ", ".join(f"{column.name} {f'Nullable({name})' if column.nullable else name}" for column, name in types)
+    with clickhouse_connect.get_client(interface="chdb", path=str(directory / "clickhouse")) as client:
+        client.command(f"CREATE TABLE bare ({columns}) ENGINE = MergeTree ORDER BY (trace_id, span_id)")
+        yield lambda table: client.insert_arrow("bare", table)
+
+
 def read_times(store: Store, sample: pa.Table) -> Iterator[tuple[str, float]]:
     """Median milliseconds of the reads by trace and by execution, of spans from the middle of the store."""
     columns = trace_spans.c
