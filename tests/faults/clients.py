@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Event, Lock, Thread
 
 import grpc
+from google.protobuf.json_format import Parse
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -42,12 +44,15 @@ _CHANNEL = [
 class Answer:
     """What came back: ``outcome`` is ``ok``, ``again`` (retryable) or ``never`` (the specification says drop it).
 
-    ``said`` names the status; ``hint_seconds`` is the pause the server asked for, None without one.
+    ``said`` names the status; ``hint_seconds`` is the pause the server asked for, None without one; ``message`` is the
+    refusal's, or that of a partial success, and ``rejected`` its number of spans.
     """
 
     outcome: str
     said: str
     hint_seconds: float | None = None
+    message: str = ""
+    rejected: int = 0
 
 
 @dataclass
@@ -69,7 +74,7 @@ class Ledger:
             if answer.outcome == "ok":
                 self.acknowledged.add(batch.trace_id)
             elif answer.outcome == "never":
-                self.dropped.append(answer.said)
+                self.dropped.append(f"{answer.said}: {answer.message}")
             elif answer.hint_seconds is None:
                 self.unhinted[answer.said] += 1
 
@@ -86,9 +91,9 @@ class GrpcClient:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=_CHANNEL)
         self._export = self._channel.unary_unary(EXPORT)
 
-    def send(self, payload: bytes) -> Answer:
+    def send(self, payload: bytes, *, compression: grpc.Compression | None = None) -> Answer:
         try:
-            response = self._export(payload, timeout=_TIMEOUT_SECONDS)
+            response = self._export(payload, timeout=_TIMEOUT_SECONDS, compression=compression)
         except grpc.RpcError as error:
             return _grpc_refusal(error)
         return _accepted(response)
@@ -102,7 +107,7 @@ def _grpc_refusal(error: grpc.RpcError) -> Answer:
     hint = _hint(metadata.get("grpc-status-details-bin", b""))
     code = error.code()
     again = code in _RETRYABLE or (code == grpc.StatusCode.RESOURCE_EXHAUSTED and hint is not None)
-    return Answer("again" if again else "never", f"gRPC {code.name}", hint)
+    return Answer("again" if again else "never", f"gRPC {code.name}", hint, error.details() or "")
 
 
 class HttpClient:
@@ -112,8 +117,9 @@ class HttpClient:
         self._port = port
         self._connection: http.client.HTTPConnection | None = None
 
-    def send(self, payload: bytes) -> Answer:
+    def send(self, payload: bytes, **more_headers: str) -> Answer:
         headers = {"content-type": "application/x-protobuf"}
+        headers |= {name.replace("_", "-"): value for name, value in more_headers.items()}
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT_SECONDS)
@@ -124,10 +130,12 @@ class HttpClient:
             self.close()
             return Answer("again", f"no answer ({type(error).__name__})")
         if response.status == 200:
-            return _accepted(body)
+            return _accepted(body, headers["content-type"])
         after = response.getheader("retry-after")
         outcome = "again" if response.status in _RETRYABLE_HTTP else "never"
-        return Answer(outcome, f"HTTP {response.status}", float(after) if after else None)
+        return Answer(
+            outcome, f"HTTP {response.status}", float(after) if after else None, body.decode(errors="replace")
+        )
 
     def close(self) -> None:
         if self._connection is not None:
@@ -135,11 +143,15 @@ class HttpClient:
             self._connection = None
 
 
-def _accepted(response: bytes) -> Answer:
-    partial = ExportTraceServiceResponse.FromString(response).partial_success
-    if partial.rejected_spans:
-        return Answer("never", f"{partial.rejected_spans} spans rejected: {partial.error_message}")
-    return Answer("ok", "OK")
+def _accepted(body: bytes, content_type: str = "application/x-protobuf") -> Answer:
+    response = ExportTraceServiceResponse()
+    if content_type == "application/x-protobuf":
+        response.ParseFromString(body)
+    else:
+        Parse(body, response)
+    partial = response.partial_success
+    outcome = "never" if partial.rejected_spans else "ok"
+    return Answer(outcome, "OK", message=partial.error_message, rejected=partial.rejected_spans)
 
 
 def _hint(details: bytes) -> float | None:
@@ -154,17 +166,24 @@ def _hint(details: bytes) -> float | None:
 class Load:
     """Senders at work: half of them over gRPC, half over HTTP, each with one request under way."""
 
-    def __init__(self, grpc_port: int, http_port: int, senders: int, sizes: tuple[int, ...], first: int) -> None:
+    def __init__(
+        self, grpc_port: int, http_port: int, senders: int, sizes: tuple[int, ...], days_old: int, most: int | None
+    ) -> None:
         self.ledger = Ledger()
         self._last = Event()
         self._abandon = Event()
-        self._sizes = sizes
+        self._batches = {number: islice(batches(number, sizes, days_old), most) for number in range(senders)}
         clients = [GrpcClient(grpc_port) if number % 2 else HttpClient(http_port) for number in range(senders)]
         self._threads = [
-            Thread(target=self._run, args=(client, number), daemon=True) for number, client in enumerate(clients, first)
+            Thread(target=self._run, args=(client, number), daemon=True) for number, client in enumerate(clients)
         ]
         for thread in self._threads:
             thread.start()
+
+    def finish(self) -> None:
+        """Wait until every sender has sent its ``most`` requests."""
+        for thread in self._threads:
+            thread.join()
 
     def drain(self, seconds: float) -> bool:
         """Begin nothing new; whether everything that was begun has been acknowledged in time."""
@@ -183,7 +202,7 @@ class Load:
 
     def _run(self, client: GrpcClient | HttpClient, number: int) -> None:
         draw = random.Random(number)
-        for batch in batches(number, self._sizes):
+        for batch in self._batches[number]:
             if self._last.is_set():
                 break
             self.ledger.sent.add(batch.trace_id)
@@ -201,10 +220,16 @@ class Load:
 
 @contextmanager
 def load(
-    grpc_port: int, http_port: int, *, senders: int = 8, sizes: tuple[int, ...] = SIZES, first: int = 0
+    grpc_port: int,
+    http_port: int,
+    *,
+    senders: int = 8,
+    sizes: tuple[int, ...] = SIZES,
+    days_old: int = 0,
+    most: int | None = None,
 ) -> Iterator[Load]:
-    """Senders ``first`` ... until the block ends; numbers keep the ids of several loads on one store apart."""
-    running = Load(grpc_port, http_port, senders, sizes, first)
+    """Senders 0, 1, ... until the block ends, or until each has sent ``most`` requests."""
+    running = Load(grpc_port, http_port, senders, sizes, days_old, most)
     try:
         yield running
     finally:

@@ -13,6 +13,7 @@ from tests.faults.read_back import Contents, contents
 from tests.faults.server import serving
 
 _DRAIN_SECONDS = 60.0
+_EXIT_SECONDS = 10.0
 
 
 @dataclass
@@ -62,11 +63,12 @@ def kill_rounds(
     *,
     seed: int = 1,
     misbehaviour: str = "",
-    load_seconds: tuple[float, float] = (0.3, 2.5),
+    load_seconds: tuple[float, float] = (0.3, 2.0),
+    last: signal.Signals = signal.SIGTERM,
     say: Callable[[str], None] = lambda line: None,
 ) -> Verdict:
     """Kill, read the store in a fresh process, start again while the clients go on; after the last round, a SIGTERM
-    under load, a start, and the clients finish what they have begun."""
+    (``last``) under load, a start, and the clients finish what they have begun."""
     draw = random.Random(seed)
     verdict = Verdict()
     with serving(store, misbehaviour) as server, load(server.grpc_port, server.http_port) as running:
@@ -74,17 +76,17 @@ def kill_rounds(
             began = time.monotonic()
             _until_acknowledged(running.ledger)
             time.sleep(draw.uniform(*load_seconds))
-            last = number > rounds
-            took = server.end(signal.SIGTERM if last else signal.SIGKILL)
+            how = last if number > rounds else signal.SIGKILL
+            took = server.end(how)
             acknowledged = set(running.ledger.acknowledged)
             verdict.add(running.ledger, acknowledged, contents(store))
-            if last and took > 10:
+            if took > _EXIT_SECONDS:
                 verdict.stuck += 1
             restarted = time.monotonic()
             server.start()
             verdict.rounds = min(number, rounds)
             seconds = f"{time.monotonic() - began:.1f} s, restart {time.monotonic() - restarted:.1f} s"
-            say(f"{'SIGTERM' if last else f'round {number:2}'}: {verdict} ({seconds})")
+            say(f"round {number:2}, {how.name}: {verdict} ({seconds})")
         if not running.drain(_DRAIN_SECONDS):
             verdict.stuck += 1
         server.end(signal.SIGTERM)

