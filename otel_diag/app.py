@@ -10,17 +10,22 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from otel_diag import upkeep
 from otel_diag.auth import check_exposure
 from otel_diag.config import Settings, embedded_path
 from otel_diag.decode.otlp_json import json_to_request
 from otel_diag.decode.traces import decode_traces
 from otel_diag.discovery import find_server, http_client
-from otel_diag.errors import Conflict, StoreInUse
+from otel_diag.errors import BadInput, Conflict, StoreInUse, Unsupported
+from otel_diag.model import PrunedStore
 from otel_diag.present.client import TIMEOUT_SECONDS, AnyQueries, RemoteQueries
 from otel_diag.query import Queries
 from otel_diag.store.base import Store
+from otel_diag.store.duckdb import compact as compact_file
 from otel_diag.store.open import open_store
+from otel_diag.upkeep import Bounds
 from otel_diag.worker import Worker
 
 LOCK_WAIT_SECONDS = 5.0
@@ -44,10 +49,10 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
 def open_queries(settings: Settings) -> Iterator[AnyQueries]:
     """Answers for one command: from the server that owns the embedded store, else from the store itself.
 
-    The embedded file is opened read-only and let go at the end, so that it never keeps ``serve`` from starting.
-    Raises StartupError: no store yet, locked by a process that does not answer, database down.
+    It is opened read-only: a question neither creates nor upgrades a store. An embedded one is let go at the end, so
+    that it never keeps ``serve`` from starting. Raises StartupError: no store yet, locked by a process that does not
+    answer, database down.
     """
-    embedded = embedded_path(settings.store) is not None
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         if (server := find_server(settings)) is not None:
@@ -55,7 +60,7 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
                 yield remote
             return
         try:
-            store = open_store(settings.store, read_only=embedded)
+            store = open_store(settings.store, read_only=True)
             break
         except StoreInUse:  # by a server that is starting, or by another command
             if time.monotonic() > deadline:
@@ -111,6 +116,44 @@ def open_writer(settings: Settings) -> Iterator[Writer]:
 def migrate(settings: Settings) -> None:
     """Bring the store's schema up to date; opening it does. Raises StartupError."""
     open_patiently(settings).close()
+
+
+def prune(
+    settings: Settings,
+    max_age: timedelta | None = None,
+    max_bytes: int | None = None,
+    *,
+    dry_run: bool = False,
+    compact: bool = False,
+) -> PrunedStore:
+    """Remove what is older or more than that, without both what the settings exclude; then rewrite an embedded file.
+
+    Raises StartupError, also when a server owns the store, BadInput when nothing says what to do, and Unsupported when
+    the store is no file to compact.
+    """
+    given = max_age is not None or max_bytes is not None
+    bounds = Bounds(max_age, max_bytes) if given else Bounds.of(settings)
+    if not bounds.any and not compact:
+        raise BadInput(
+            "nothing says what is too old or too much",
+            hint="Give --older-than or --max-size, or set retention_days or retention_bytes.",
+        )
+    file = embedded_path(settings.store)
+    if compact and file is None:
+        raise Unsupported(
+            "only a DuckDB file can be compacted", hint="Other stores give room back when they remove rows."
+        )
+    try:
+        open_store(settings.store, read_only=True).close()  # there is one, and it is up to date
+        with closing(open_store(settings.store, read_only=dry_run)) as store:
+            pruned = upkeep.prune(store, bounds, datetime.now(UTC), dry_run=dry_run)
+        if compact and file is not None:
+            compact_file(file)
+            pruned = pruned.model_copy(update={"file_bytes": file.stat().st_size})
+    except StoreInUse as error:
+        hint = "Stop it first, or let it prune by itself: set retention_days or retention_bytes."
+        raise StoreInUse(error.message, hint=hint) from error
+    return pruned
 
 
 def open_patiently(settings: Settings) -> Store:

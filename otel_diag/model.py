@@ -768,3 +768,26 @@ class SqlResult(Answer):
     rows: list[list[Any]]
     row_count: int
     row_count_is_partial: bool
+
+
+class PrunedTable(Answer):
+    """``rows`` of dropped partitions are the engine's estimate, if it has one; ``bytes``: of the partitions."""
+
+    table: str
+    rows: int
+    partitions: int = 0
+    bytes: int | None = None
+
+
+class PrunedStore(Answer):
+    """What was removed, or with ``dry_run`` would be. ``before`` null: nothing was too old or too much.
+
+    ``bytes_after`` is null for a dry run, ``file_bytes`` unless a file was compacted: its size then.
+    """
+
+    before: datetime | None
+    dry_run: bool
+    tables: list[PrunedTable]
+    bytes_before: int
+    bytes_after: int | None = None
+    file_bytes: int | None = None

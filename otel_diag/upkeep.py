@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from otel_diag.config import Settings
 from otel_diag.errors import OtelDiagError
+from otel_diag.model import PrunedStore, PrunedTable
 from otel_diag.store.base import Store
-from otel_diag.store.retention import Cutoff, Pruned, before_for_size
+from otel_diag.store.retention import Cutoff, before_for_size
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +37,23 @@ class Bounds:
         return self.max_age is not None or self.max_bytes is not None
 
 
-def prune(store: Store, bounds: Bounds, now: datetime, *, dry_run: bool = False) -> Pruned:
+def prune(store: Store, bounds: Bounds, now: datetime, *, dry_run: bool = False) -> PrunedStore:
     """Remove what the bounds exclude, or with ``dry_run`` say what that is. Raises Transient, Permanent."""
     usage = store.usage()
     before = None if bounds.max_age is None else now - bounds.max_age
     if bounds.max_bytes is not None and (fitting := before_for_size(usage, bounds.max_bytes, now)) is not None:
         before = fitting if before is None else max(before, fitting)
     if before is None:
-        return Pruned(None, (), usage.bytes, None if dry_run else usage.bytes)
-    tables = store.prune(Cutoff(before, now), dry_run=dry_run)
-    return Pruned(before, tables, usage.bytes, None if dry_run else store.usage().bytes)
+        tables: Sequence[PrunedTable] = ()
+    else:
+        tables = store.prune(Cutoff(before, now), dry_run=dry_run)
+    return PrunedStore(
+        before=before,
+        dry_run=dry_run,
+        tables=list(tables),
+        bytes_before=usage.bytes,
+        bytes_after=None if dry_run else store.usage().bytes,
+    )
 
 
 class Upkeep:
@@ -68,7 +76,7 @@ class Upkeep:
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
-    def step(self) -> Pruned:
+    def step(self) -> PrunedStore:
         """Prune once, by whole days of age: their partitions are dropped, which costs next to nothing."""
         now = self._now()
         bounds = self._bounds

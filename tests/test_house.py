@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
     "discovery": {"config", "tls"},
     "metrics": {*BASE, "__init__", "config", "receive", "store", "worker"},
-    "upkeep": {"config", "errors", "store"},
+    "upkeep": {*BASE, "config", "store"},
     "server": {
         *BASE,
         "auth",

@@ -13,6 +13,7 @@ from otel_diag.query import Filters, Key
 _INT64: Final = range(-(2**63), 2**63)
 _TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
+_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([KMGT]?)(I?)B?")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -62,6 +63,15 @@ def parse_moment(text: str | None, name: str = "since") -> datetime | None:
             hint="Use an age such as 30m, 24h or 7d, or ISO 8601 such as 2026-01-31T08:00:00Z.",
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_size(text: str, name: str) -> int:
+    """Bytes: ``20GB`` (decimal), ``500MiB`` (binary), ``1000000``. Raises BadInput."""
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None:
+        raise BadInput(f"{name} {text!r:.80} is not a size", hint="Write it as 20GB, 500MiB or 1000000.")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix or " "))
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from sqlalchemy import Delete as SqlDelete
 from sqlalchemy import Select, Table
 
-from otel_diag.store.retention import Cutoff, PrunedTable, Usage
+from otel_diag.model import PrunedTable
+from otel_diag.store.retention import Cutoff, Usage
 from otel_diag.store.schema import SPANS, SignalTable
 
 

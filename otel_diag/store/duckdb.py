@@ -25,9 +25,10 @@ from sqlalchemy import Delete as SqlDelete
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
+from otel_diag.model import PrunedTable
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
-from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, PrunedTable, Usage, expired
+from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, Usage, expired
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
 from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, trace_arrivals
 
@@ -60,7 +61,7 @@ _MAX_RANGES: Final = 16
 _SLICE: Final = 122_880
 """Rows looked at, and deleted at most, while writers wait: a row group."""
 
-_ROW: Final = literal_column("rowid")
+_ROW: Final[ColumnElement[int]] = literal_column("rowid")
 
 
 class DuckDBStore:
@@ -78,10 +79,11 @@ class DuckDBStore:
     def open(cls, path: str | Path, *, read_only: bool = False) -> DuckDBStore:
         """Open the file, created with its directory when missing, and bring its schema up to date.
 
-        ``:memory:`` gives an empty store that ends with the process. Read-only, nothing is created or migrated, and
-        the file can be read while no other process writes it. Raises StartupError: in use by another process, not a
-        database, written by a newer version, missing or too old to be read only.
+        ``:memory:`` gives an empty store that ends with the process, never read-only. Read-only, nothing is created
+        or migrated, and the file can be read while no other process writes it. Raises StartupError: in use by another
+        process, not a database, written by a newer version, missing or too old to be read only.
         """
+        read_only = read_only and str(path) != MEMORY
         return cls(_opened(str(path), read_only), str(path), read_only=read_only)
 
     def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
@@ -164,7 +166,7 @@ class DuckDBStore:
         pruned = []
         for table, condition in expired(cutoff):
             rows = self._count(table, condition) if dry_run else self._delete_slices(table, condition)
-            pruned.append(PrunedTable(table.name, rows))
+            pruned.append(PrunedTable(table=table.name, rows=rows))
         if not dry_run:
             with self._write_lock, _driver_errors(), self._cursor() as cursor:
                 cursor.execute("CHECKPOINT")
@@ -176,8 +178,8 @@ class DuckDBStore:
 
     def _delete_slices(self, table: Table, condition: ColumnElement[bool]) -> int:
         """Delete rows, a transaction a slice, so that batches are appended in between."""
-        ends = select(func.min(_ROW).label("first"), func.max(_ROW).label("last")).select_from(table).where(condition)
-        (row,) = self.select(ends).to_pylist()
+        first_and_last: list[Any] = [func.min(_ROW).label("first"), func.max(_ROW).label("last")]
+        (row,) = self.select(select(*first_and_last).select_from(table).where(condition)).to_pylist()
         if row["first"] is None:
             return 0
         deleted = 0

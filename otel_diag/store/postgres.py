@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore, Lock
@@ -24,10 +24,11 @@ from sqlalchemy import Delete as SqlDelete
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
+from otel_diag.model import PrunedTable
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, migrations, pending
 from otel_diag.store.partitions import Partition, add_partitions, drop_partition, finish_drops, partitions_of
-from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, PrunedTable, Usage, expired, nanos_of
+from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, Usage, expired, nanos_of
 from otel_diag.store.rows import (
     changed_rows,
     checked_batch,
@@ -75,9 +76,11 @@ _PERMANENT: Final = frozenset({"0A", "22", "23", "42", "54"})
 """SQLSTATE classes of what the data or the statement cause. All else may pass: connection, resources, conflicts."""
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
-_OVERLAPPING_PARTITION: Final = "42P17"
 _NO_PARTITION: Final = "23514"
 """A check that no row passes: the tables have no others than the bounds of their partitions."""
+
+_PARTITION_LEAVES: Final = frozenset({"42P17", "42P07"})
+"""Its range overlaps, or its name is taken by, a partition that another process is dropping: that takes a moment."""
 
 _QUERY_CANCELED: Final = "57014"
 
@@ -191,24 +194,16 @@ class PostgresStore:
         return Usage(total, [Period(_moment(first), _moment(end), size) for (end, first), size in sorted(days.items())])
 
     def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
-        with self._pruning_alone() as alone, _driver_errors(None), self._connections.borrow() as connection:
-            if not alone:
+        if dry_run:
+            with self._reading(None) as connection:
+                return [_prunable(connection, table, condition, cutoff) for table, condition in expired(cutoff)]
+        # The lock is a transaction's of its own: a pooler in between keeps it, and it ends with this process.
+        with self._writing() as alone, self._connections.borrow() as connection:
+            if not _run(alone, f"SELECT pg_try_advisory_xact_lock({_PRUNE_LOCK})")[0][0]:
                 return []
-            if not dry_run:
-                for signal in SIGNAL_TABLES:
-                    finish_drops(connection, signal.table.name)
-            return [
-                _pruned(connection, table, condition, cutoff, dry_run=dry_run) for table, condition in expired(cutoff)
-            ]
-
-    @contextmanager
-    def _pruning_alone(self) -> Iterator[bool]:
-        """Whether no other process prunes. The lock is a transaction's of its own: a pooler in between keeps it, and
-        it ends with this process."""
-        if self._read_only:
-            raise Permanent("the store was opened read-only")
-        with _driver_errors(None), self._connections.borrow() as connection, connection.transaction():
-            yield bool(_run(connection, f"SELECT pg_try_advisory_xact_lock({_PRUNE_LOCK})")[0][0])
+            for signal in SIGNAL_TABLES:
+                finish_drops(connection, signal.table.name)
+            return [_pruned(connection, table, condition, cutoff) for table, condition in expired(cutoff)]
 
     def _append(self, batch: pa.Table, signal: SignalTable) -> int:
         with self._writing() as connection:
@@ -370,31 +365,42 @@ def _store(connection: psycopg.Connection[Any], staging: str, signal: SignalTabl
 
 
 def _pruned(
-    connection: psycopg.Connection[Any],
-    table: Table,
-    condition: ColumnElement[bool],
-    cutoff: Cutoff,
-    *,
-    dry_run: bool,
+    connection: psycopg.Connection[Any], table: Table, condition: ColumnElement[bool], cutoff: Cutoff
 ) -> PrunedTable:
     """Drop the partitions that lie before the cutoff as a whole, delete the other rows that are too old."""
-    leaving = [found for found in partitions_of(connection, table.name) if _is_before(found, cutoff)]
-    names = {found.name for found in leaving}
-    tuples = {name: (size, rows) for name, size, rows in _run(connection, _SIZES) if name in names}
-    if dry_run:
-        sql, parameters = compile_statement(select(func.count()).select_from(table).where(condition), _DIALECT)
-        with psycopg.RawCursor(connection) as cursor:
-            rows = int((cursor.execute(sql, parameters).fetchone() or (0,))[0])
-    else:
-        # A table that was never analysed has no estimate and has few rows, or is new.
-        rows = sum(
-            estimate if estimate >= 0 else int(_run(connection, f"SELECT count(*) FROM {name}")[0][0])
-            for name, (_, estimate) in tuples.items()
-        )
-        for found in leaving:
-            drop_partition(connection, table.name, found.name)
-        rows += _deleted(connection, delete(table).where(condition))
-    return PrunedTable(table.name, rows, len(leaving), sum(size for size, _ in tuples.values()) if leaving else None)
+    leaving = _leaving(connection, table, cutoff)
+    for name in leaving:
+        drop_partition(connection, table.name, name)
+    deleted = _deleted(connection, delete(table).where(condition))
+    return _told(table, sum(rows for _, rows in leaving.values()) + deleted, leaving)
+
+
+def _prunable(
+    connection: psycopg.Connection[Any], table: Table, condition: ColumnElement[bool], cutoff: Cutoff
+) -> PrunedTable:
+    leaving = _leaving(connection, table, cutoff)
+    sql, parameters = compile_statement(select(func.count()).select_from(table).where(condition), _DIALECT)
+    with psycopg.RawCursor(connection) as cursor:
+        ((rows,),) = cursor.execute(sql, parameters).fetchall()
+    return _told(table, rows, leaving)
+
+
+def _told(table: Table, rows: int, leaving: Mapping[str, tuple[int, int]]) -> PrunedTable:
+    size = sum(size for size, _ in leaving.values()) if leaving else None
+    return PrunedTable(table=table.name, rows=rows, partitions=len(leaving), bytes=size)
+
+
+def _leaving(connection: psycopg.Connection[Any], table: Table, cutoff: Cutoff) -> dict[str, tuple[int, int]]:
+    """The partitions that lie before the cutoff as a whole: their bytes, and rows as the database estimates them.
+
+    One that was never analysed has no estimate, and is counted: it is small or new.
+    """
+    names = {found.name for found in partitions_of(connection, table.name) if _is_before(found, cutoff)}
+    return {
+        name: (size, rows if rows >= 0 else int(_run(connection, f"SELECT count(*) FROM {name}")[0][0]))
+        for name, size, rows in _run(connection, _SIZES)
+        if name in names
+    }
 
 
 def _is_before(partition: Partition, cutoff: Cutoff) -> bool:
@@ -510,9 +516,13 @@ def _prepare_schema(connection: psycopg.Connection[Any], read_only: bool) -> Non
         if not read_only:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
             migrate(lambda sql: _run(connection, sql), "postgres")
-        elif pending(lambda sql: _run(connection, sql), "postgres"):
+        elif missing := pending(lambda sql: _run(connection, sql), "postgres"):
+            if missing == migrations("postgres"):
+                raise StartupError(
+                    "there is no store in the database yet", hint="Start `otel-diag serve` or import a file first."
+                )
             raise StartupError(
-                "the store was written by an older otel-diag or never",
+                "the store was written by an older otel-diag",
                 hint="Bring it up to date with `otel-diag migrate`, or start `otel-diag serve` on it.",
             )
 
@@ -537,6 +547,8 @@ def _translate(error: psycopg.Error, timeout_seconds: float | None) -> OtelDiagE
         return Permanent(text) if isinstance(error, psycopg.DataError | psycopg.ProgrammingError) else Transient(text)
     if state == _NO_PARTITION:
         return _NoPartition("the partition of these times is being dropped")
-    if state[:2] in _PERMANENT and state not in (_INSUFFICIENT_PRIVILEGE, _OVERLAPPING_PARTITION):
+    if state in _PARTITION_LEAVES:
+        return Transient(f"the partition of these times is being dropped: {text}")
+    if state[:2] in _PERMANENT and state != _INSUFFICIENT_PRIVILEGE:
         return Permanent(text)
     return Transient(text)

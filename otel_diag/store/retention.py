@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Table, and_, exists, not_, or_
+from sqlalchemy import Column, ColumnElement, Table, and_, or_, select, tuple_
 
 from otel_diag.store.schema import (
     SIGNAL_TABLES,
@@ -73,26 +73,6 @@ class Usage:
     periods: Sequence[Period]
 
 
-@dataclass(frozen=True, slots=True)
-class PrunedTable:
-    """``rows`` of a dropped partition are the engine's own count or estimate; ``bytes`` None: not told by table."""
-
-    table: str
-    rows: int
-    partitions: int = 0
-    bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What went, or would go. ``before`` None: nothing had to. Sizes in bytes; ``bytes_after`` None: not done."""
-
-    before: datetime | None
-    tables: Sequence[PrunedTable]
-    bytes_before: int
-    bytes_after: int | None
-
-
 def nanos_of(moment: datetime) -> int:
     """Nanoseconds since the epoch, exact to the microsecond."""
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,22 +104,22 @@ def aged(time: Column[Any], arrived: Column[Any], cutoff: Cutoff) -> ColumnEleme
 def expired(cutoff: Cutoff) -> list[tuple[Table, ColumnElement[bool]]]:
     """What goes, table by table, in the order in which it must go.
 
-    Spans first: a summary without spans is answered as such, a span without summary would not be found. Sketches
-    last: a summary that goes later would be subtracted from one that is gone.
+    Spans first: a summary without spans is answered as such, a span without summary would not be found. Diagnoses
+    before the summaries that tell which they are. Sketches last: a summary that went later would be subtracted from
+    one that is gone.
     """
     sketches = min(cutoff.before, cutoff.now - SKETCHES_KEPT)
     arrivals, summaries = trace_arrivals.c, trace_summaries.c
     forgotten = aged(summaries.max_start_unix_nano, summaries.folded_until, cutoff)
-    kept = exists().where(
-        summaries.tenant == diagnoses.c.tenant, summaries.unit_id == diagnoses.c.unit_id, not_(forgotten)
-    )
+    units = tuple_(diagnoses.c.tenant, diagnoses.c.unit_id)
+    of_forgotten = units.in_(select(summaries.tenant, summaries.unit_id).where(forgotten))
     return [
         *(
             (signal.table, aged(signal.table.c[signal.time], signal.table.c.ingested_at, cutoff))
             for signal in SIGNAL_TABLES
         ),
         (trace_arrivals, aged(arrivals.max_start_unix_nano, arrivals.ingested_at, cutoff)),
-        (diagnoses, not_(kept)),
+        (diagnoses, or_(of_forgotten, diagnoses.c.computed_at < cutoff.before)),
         (trace_summaries, forgotten),
         (executions, executions.c.started_at < cutoff.before),
         *(

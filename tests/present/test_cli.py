@@ -144,7 +144,11 @@ def test_next_steps_are_commands_that_run(filled: Cli) -> None:
         (["import", "/nowhere.jsonl"], 2, "nowhere"),
         (["serve", "--port", "99999"], 2, "port"),
         (["failures", "--store", "postgresql://x@127.0.0.1:9/y"], 4, "127.0.0.1"),
-        (["failures", "--store", "clickhousedb://h/d"], 6, "not supported"),
+        (["prune", "--compact", "--store", "postgresql://x@127.0.0.1:9/y"], 6, "only a DuckDB file"),
+        (["prune"], 2, "--older-than"),
+        (["prune", "--max-size", "much"], 2, "20GB"),
+        (["prune", "--older-than", "old"], 2, "24h"),
+        (["prune", "--compact", "--dry-run"], 2, "exclude"),
         (["export", "--all", "-o", "/nowhere/x.jsonl"], 1, "No such file"),
     ],
 )
@@ -160,6 +164,17 @@ def test_without_a_store_it_says_what_to_do(cli: Cli) -> None:
     ended = cli("failures")
     assert ended.code == 4
     assert "hint: " in ended.err
+
+
+def test_what_is_old_is_shown_and_then_removed(filled: Cli) -> None:
+    shown = filled("prune", "--older-than", "0s", "--max-size", "1.5GiB", "--dry-run", "--json").json()
+    counts = {table["table"]: table["rows"] for table in shown["tables"]}
+    assert counts["trace_spans"] > 20
+    assert filled("diagnose", str(FAILED)).code == 0
+    assert f"{counts['trace_spans']} " in filled("prune", "--older-than", "0s", "--compact").out
+    assert filled("diagnose", str(FAILED)).code == 3
+    again = filled("prune", "--max-size", "1.5GiB", "--json").json()
+    assert (again["before"], again["tables"]) == (None, [])
 
 
 def test_what_is_imported_is_counted_and_never_twice(cli: Cli, lines: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_store_from_the_future_is_refused(store_url: str, read_only: bool) -> 
 
 
 def test_read_only_does_not_create_the_schema(postgres_url: str) -> None:
-    with pytest.raises(StartupError, match="older otel-diag or never"):
+    with pytest.raises(StartupError, match="no store in the database yet"):
         open_store(postgres_url, read_only=True)
     with psycopg.connect(postgres_url) as connection:
         tables = connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,7 @@ from otel_diag.present.cli.transfer import (
     trace_ids,
 )
 from otel_diag.present.client import AnyQueries
-from otel_diag.present.inputs import make_filters, make_key, parse_key
+from otel_diag.present.inputs import make_filters, make_key, parse_key, parse_moment, parse_size
 from otel_diag.present.text import clean
 from otel_diag.query import Key
 
@@ -300,6 +301,32 @@ def migrate(store: Store = None, as_json: Json = False) -> None:
         write_json({"schema": "up to date"})
     else:
         console().print("The store's schema is up to date.")
+
+
+@app.command()
+def prune(
+    older_than: Annotated[
+        str | None, typer.Option(help="What is older goes: an age (12h, 30d) or an ISO 8601 time.")
+    ] = None,
+    max_size: Annotated[str | None, typer.Option(help="The oldest goes until the rest fits: 20GB, 500MiB.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Then rewrite a DuckDB file without free room.")] = False,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Remove what is old or too much; without options what the settings exclude. A running server does it by itself."""
+    if dry_run and compact:
+        raise BadInput("--dry-run and --compact exclude each other", hint="Compacting removes no row.")
+    moment = parse_moment(older_than, "older-than")
+    with error_console().status("pruning"):
+        pruned = wiring.prune(
+            settings_of(store=store),
+            None if moment is None else datetime.now(UTC) - moment,
+            None if max_size is None else parse_size(max_size, "max-size"),
+            dry_run=dry_run,
+            compact=compact,
+        )
+    show(pruned, views.pruned(pruned), as_json=as_json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from otel_diag.model import (
     NextStep,
     Performance,
     PerformanceWindow,
+    PrunedStore,
     QueryAnswer,
     RecentFailures,
     Report,
@@ -353,6 +355,32 @@ def _bar(entry: TimelineEntry, end: float) -> Text:
     stop = end if entry.end_ms is None else entry.end_ms
     length = max(1, min(BAR_WIDTH - start, round((stop - entry.start_ms) * scale)))
     return Text(" " * start + "━" * length, style=STYLES[entry.status])
+
+
+def pruned(answer: PrunedStore) -> RenderableType:
+    if answer.before is None:
+        parts: list[RenderableType] = [Text("Nothing is too old or too much.")]
+    else:
+        verb = "would go" if answer.dry_run else "went"
+        before = answer.before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        rows = [
+            [table.table, f"{table.rows:,}", str(table.partitions or "-"), _size(table.bytes)]
+            for table in answer.tables
+            if table.rows or table.partitions
+        ]
+        parts = [
+            Text(f"What is older than {before} {verb}", style="bold"),
+            _table(["table", "rows", "partitions", "bytes"], rows, right=(1, 2, 3)),
+        ]
+    after = "" if answer.bytes_after is None else f", {_size(answer.bytes_after)} after"
+    file = "" if answer.file_bytes is None else f"; the file has {_size(answer.file_bytes)} now"
+    return Group(*parts, Text(f"The store took {_size(answer.bytes_before)} before{after}{file}."))
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _divergence(first: Divergence | None) -> list[RenderableType]:
