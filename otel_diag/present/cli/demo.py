@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 import otel_diag
+from otel_diag.config import embedded_path
 from otel_diag.discovery import Endpoints
 from otel_diag.errors import NotFound, StartupError, Transient
 from otel_diag.model import Report, RootCauseType
@@ -153,14 +154,17 @@ def _settled(queries: RemoteQueries, record: Mapping[str, Any], deadline: float)
 
 @contextmanager
 def _server(store: str) -> Iterator[tuple[subprocess.Popen[str], Endpoints]]:
-    """``serve`` on free ports, as a process that is gone when the block ends."""
+    """``serve`` on free ports, as a process that is gone when the block ends. Nobody's settings reach it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_DIAG_")}
+    path = embedded_path(store)
     ports = ["--grpc-port", "0", "--http-port", "0", "--port", "0"]
     command = [sys.executable, "-m", "otel_diag.present.cli", "serve", "--store", store, *ports, "--json"]
     with subprocess.Popen(  # noqa: S603 - ourselves
         command,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | QUICK,
+        env=own | QUICK,
+        cwd=path.parent if path else None,
         start_new_session=True,  # Ctrl-C ends the demo, and the demo ends the server.
     ) as process:
         try:
