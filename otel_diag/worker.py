@@ -39,8 +39,8 @@ DIAGNOSES_PER_STEP = 50
 
 BUSY_FOLDS = 200
 BUSY_DIAGNOSES = 5
-"""Traces folded, and units diagnosed, at a stretch while the receiver is busy: some tenths of a second. A fold costs 80 ms
-whatever its size: 50 traces at a stretch cost 2.3 ms of processor time each, 200 cost 1.0, 500 cost 0.8."""
+"""Traces folded, and units diagnosed, at a stretch while the receiver is busy: some tenths of a second. A fold costs
+80 ms whatever its size: 50 traces at a stretch cost 2.3 ms of processor time each, 200 cost 1.0, 500 cost 0.8."""
 
 BUSY_REST = 9.0
 """While the receiver is busy, the worker rests this many times as long as it has worked."""
