@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 from otel_diag.config import Role, Settings, Token
 from otel_diag.errors import Forbidden, StartupError, Unauthenticated
@@ -16,6 +17,22 @@ CHALLENGE: Final = 'Bearer realm="otel-diag"'
 """What a 401 answers in WWW-Authenticate."""
 
 _HINT: Final = "Send the header Authorization: Bearer TOKEN; commands take TOKEN from OTEL_DIAG_TOKEN."
+
+
+LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
+
+
+def known_hosts(settings: Settings) -> frozenset[str]:
+    """The names, without port, under which pages and programs may address this server."""
+    return frozenset((*LOOPBACK_HOSTS, settings.host, *settings.allowed_hosts))
+
+
+def hostname(authority: str) -> str | None:
+    """The host of ``host[:port]``, lower case and without brackets; None when it is malformed."""
+    try:
+        return urlsplit(f"//{authority}").hostname
+    except ValueError:
+        return None
 
 
 def hash_of(token: str) -> str:

@@ -12,7 +12,7 @@ import sys
 from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from dataclasses import asdict
 
-from otel_diag.auth import Access
+from otel_diag.auth import Access, known_hosts
 from otel_diag.config import Settings
 from otel_diag.discovery import Endpoints, announced
 from otel_diag.errors import OtelDiagError, StartupError
@@ -21,7 +21,7 @@ from otel_diag.metrics import registry_of
 from otel_diag.present.mcp.server import build_server
 from otel_diag.present.rest.app import build_app
 from otel_diag.present.rest.errors import fault as rest_fault
-from otel_diag.present.rest.guard import CALLER, LOOPBACK_HOSTS
+from otel_diag.present.rest.guard import CALLER
 from otel_diag.query import Queries
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.grpc import serve_grpc
@@ -74,7 +74,7 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
             ready=lambda: _is_ready(store),
             metrics=registry_of(intake, commits, worker, store, settings),
             mcp=build_server(lambda: nullcontext(queries_of(CALLER.get()))),
-            allowed_hosts={*LOOPBACK_HOSTS, settings.host, *settings.allowed_hosts},
+            allowed_hosts=known_hosts(settings),
         )
         grace = GRACE_SECONDS
         otlp = listening(http_app(intake, settings), otlp_socket, settings, otlp_fault, grace_seconds=grace)

@@ -14,9 +14,9 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from otel_diag.auth import Access
+from otel_diag.auth import Access, hostname, known_hosts
 from otel_diag.config import Role, Settings
-from otel_diag.errors import OtelDiagError
+from otel_diag.errors import Forbidden, OtelDiagError
 from otel_diag.receive.admission import Room
 from otel_diag.receive.intake import SIGNALS, Intake, Signal
 from otel_diag.receive.limits import TooLarge, gunzip
@@ -45,6 +45,7 @@ class _Request:
     content_encoding: str
     content_length: int
     authorization: str | None
+    origin: str | None
 
     @classmethod
     def of(cls, scope: Scope) -> _Request:
@@ -57,6 +58,7 @@ class _Request:
             content_encoding=headers.get(b"content-encoding", "identity").strip().lower(),
             content_length=int(length) if length.isascii() and length.isdigit() else 0,
             authorization=headers.get(b"authorization"),
+            origin=headers.get(b"origin"),
         )
 
     @property
@@ -69,9 +71,13 @@ def http_app(intake: Intake, settings: Settings, signals: Sequence[Signal] = SIG
     """The application for the OTLP/HTTP port; its server needs no lifespan."""
     by_path = {signal.path: signal for signal in signals}
     access = Access(settings)
+    hosts = known_hosts(settings)
     room = Room(settings.max_queued_bytes)
 
     async def answer(request: _Request, receive: Receive) -> Message | Refusal:
+        # Programs send no Origin. A page that was made to look like this server's (DNS rebinding) does.
+        if request.origin is not None and hostname(request.origin.partition("://")[2]) not in hosts:
+            raise Forbidden("requests from pages of other sites are refused")
         tenant = access.tenant(request.authorization, Role.INGEST)
         signal = by_path.get(request.path)
         refusal = _refused_by_head(request, signal, by_path, settings.max_request_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,15 +10,16 @@ from typing import cast
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from otel_diag.auth import Access
 from otel_diag.config import Settings
+from otel_diag.listen import listening
 from otel_diag.present.client import RemoteQueries
 from otel_diag.present.mcp.server import build_server
 from otel_diag.present.rest.app import build_app
+from otel_diag.present.rest.errors import fault
 from otel_diag.query import Queries
 from tests.present.answers import OneIncident
 
@@ -53,13 +55,18 @@ def http(_client: TestClient, incident: OneIncident) -> TestClient:
 @pytest.fixture(scope="session")
 def _address() -> Iterator[str]:
     bound = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(build_api(), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    stop = threading.Event()
+
+    async def serve() -> None:
+        async with listening(build_api(), bound, Settings(), fault, lifespan="on"):
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     address = f"{LOOPBACK}:{bound.getsockname()[1]}"
     httpx.get(f"{address}/healthz", timeout=20)  # The socket listens already: this waits until it is served.
     yield address
-    server.should_exit = True
+    stop.set()
     thread.join()
     bound.close()
 

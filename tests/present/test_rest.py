@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from typing import Any
 
 import pytest
@@ -241,3 +243,27 @@ def test_openapi_describes_every_route_and_its_errors(http: TestClient) -> None:
             assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith(
                 "ErrorAnswer"
             )
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [(b"no HTTP\r\n\r\n", 400, "bad_request"), (b"GET /" + b"x" * 70_000, 431, "request_header_fields_too_large")],
+)
+def test_malformed_http_is_told_in_the_same_form(url: str, sent: bytes, status: int, code: str) -> None:
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(sent)
+        head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert json.loads(body)["error"]["code"] == code
+
+
+def test_the_page_that_describes_the_api_loads_nothing_from_elsewhere(http: TestClient) -> None:
+    response = http.get("/docs")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "<script" not in response.text
+    assert set(re.findall(r"""(?:href|src)=["']?([^"'>\s]+)""", response.text)) >= {"/openapi.json", "#Report"}
+    assert not re.search(r"""(?:href|src)=["']?(?:https?:)?//""", response.text)
+    for path in http.get("/openapi.json").json()["paths"]:
+        assert path in response.text
+    for name in re.findall(r'href="#([^"]+)"', response.text):
+        assert f'id="{name}"' in response.text

@@ -227,3 +227,13 @@ def test_bodies_that_arrive_share_their_room(embedded: Store) -> None:
         while (answer := httpx.post(f"{receiver.http}/v1/traces", content=body, headers=headers)).status_code != 503:
             assert time.monotonic() < deadline
         assert "arriving at once" in Status.FromString(answer.content).message
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("https://evil.example", 403), ("null", 403), ("http://localhost:1", 200)]
+)
+def test_pages_of_other_sites_cannot_send(receiver: Receiver, origin: str, status: int) -> None:
+    headers = {"content-type": "application/json", "origin": origin}
+    answer = httpx.post(f"{receiver.http}/v1/traces", content=b"{}", headers=headers)
+    assert answer.status_code == status
+    assert ("other sites" in answer.text) == (status == 403)

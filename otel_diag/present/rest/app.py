@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.routing import BaseRoute
 
 import otel_diag
-from otel_diag.auth import Access
+from otel_diag.auth import LOOPBACK_HOSTS, Access
 from otel_diag.errors import BadInput
 from otel_diag.model import (
     Comparison,
@@ -36,7 +36,7 @@ from otel_diag.model import (
 )
 from otel_diag.present.inputs import check_trace_id, make_key, parse_moment
 from otel_diag.present.rest import described, errors
-from otel_diag.present.rest.guard import CALLER, LOOPBACK_HOSTS, HostGuard, TokenGuard
+from otel_diag.present.rest.guard import CALLER, HostGuard, TokenGuard
 from otel_diag.present.rest.requests import (
     CompareBody,
     DiagnoseBody,

@@ -6,19 +6,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextvars import ContextVar
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_diag.auth import CHALLENGE, Access
+from otel_diag.auth import CHALLENGE, Access, hostname
 from otel_diag.config import Role
 from otel_diag.errors import Forbidden, Unauthenticated
 from otel_diag.present.text import hint_of
 from otel_diag.present.wire import ErrorAnswer, ErrorBody, status_of
-
-LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """For everybody: whether the server works, and what its API looks like everywhere. Every other path needs a token."""
@@ -27,14 +24,6 @@ _WRITES: Final = frozenset({("POST", "/api/v1/executions")})
 """What adds to the store, and so needs the role that sending spans does. Everything else is a question."""
 
 CALLER: ContextVar[str] = ContextVar("tenant of the request that is being answered")
-
-
-def hostname(authority: str) -> str | None:
-    """The host of ``host[:port]``, lower case and without brackets; None when it is malformed."""
-    try:
-        return urlsplit(f"//{authority}").hostname
-    except ValueError:
-        return None
 
 
 class HostGuard:
