@@ -20,13 +20,12 @@ from otel_diag.listen import bind, listening
 from otel_diag.metrics import registry_of
 from otel_diag.present.mcp.server import build_server
 from otel_diag.present.rest.app import build_app
-from otel_diag.present.rest.errors import fault as rest_fault
+from otel_diag.present.rest.errors import fault
 from otel_diag.present.rest.guard import CALLER
 from otel_diag.query import Queries
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.grpc import serve_grpc
-from otel_diag.receive.http import fault as otlp_fault
-from otel_diag.receive.http import http_app
+from otel_diag.receive.http import faults, http_app
 from otel_diag.receive.intake import Intake
 from otel_diag.store.base import Store
 from otel_diag.upkeep import Upkeep
@@ -77,8 +76,10 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
             allowed_hosts=known_hosts(settings),
         )
         grace = GRACE_SECONDS
-        otlp = listening(http_app(intake, settings), otlp_socket, settings, otlp_fault, grace_seconds=grace)
-        people = listening(api, api_socket, settings, rest_fault, lifespan="on", grace_seconds=grace)
+        otlp = listening(
+            http_app(intake, settings), otlp_socket, settings, faults(intake.counters), grace_seconds=grace
+        )
+        people = listening(api, api_socket, settings, fault, lifespan="on", grace_seconds=grace)
         await stack.enter_async_context(otlp)
         await stack.enter_async_context(people)
         worker.start()

@@ -18,7 +18,7 @@ from otel_diag.auth import Access, hostname, known_hosts
 from otel_diag.config import Role, Settings
 from otel_diag.errors import Forbidden, OtelDiagError
 from otel_diag.receive.admission import Room
-from otel_diag.receive.intake import SIGNALS, Intake, Signal
+from otel_diag.receive.intake import SIGNALS, Counters, Intake, Signal
 from otel_diag.receive.limits import TooLarge, gunzip
 from otel_diag.receive.status import ANSWER_TOO_LARGE, MAX_ANSWER_BYTES, RETRY_SECONDS, Refusal, refusal_of
 
@@ -111,13 +111,17 @@ def http_app(intake: Intake, settings: Settings, signals: Sequence[Signal] = SIG
     return app
 
 
-def fault(status: HTTPStatus, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def faults(counters: Counters) -> Callable[[HTTPStatus, str], tuple[list[tuple[bytes, bytes]], bytes]]:
     """Headers and body for what goes wrong on this port before there is a request: google.rpc.Status too."""
-    code, retry = _FAULT_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), None
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        retry = RETRY_SECONDS
-    refusal = Refusal(code, status.value, message, retry)
-    return [(b"content-type", PROTOBUF.encode()), *refusal.headers()], refusal.status().SerializeToString()
+
+    def fault(status: HTTPStatus, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        code = _FAULT_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
+        retry = RETRY_SECONDS if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        refusal = Refusal(code, status.value, message, retry)
+        counters.refuse(refusal)
+        return [(b"content-type", PROTOBUF.encode()), *refusal.headers()], refusal.status().SerializeToString()
+
+    return fault
 
 
 _FAULT_CODES: Final = {

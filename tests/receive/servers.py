@@ -17,7 +17,7 @@ from otel_diag.errors import Transient
 from otel_diag.listen import listening
 from otel_diag.receive.commit import GroupCommit
 from otel_diag.receive.grpc import serve_grpc
-from otel_diag.receive.http import fault, http_app
+from otel_diag.receive.http import faults, http_app
 from otel_diag.receive.intake import SIGNALS, Counters, Intake, Signal
 from otel_diag.store.base import Appended, Store
 from otel_diag.store.schema import SPANS, SignalTable
@@ -77,7 +77,7 @@ def running(store: Store, settings: Settings, signals: Sequence[Signal] = SIGNAL
     async def main() -> None:
         rpc = await serve_grpc(intake, settings, signals)
         ports.append(rpc.port)
-        async with listening(http_app(intake, settings, signals), listener, settings, fault):
+        async with listening(http_app(intake, settings, signals), listener, settings, faults(intake.counters)):
             ready.set()
             await asyncio.to_thread(stop.wait)
         await rpc.stop(5)

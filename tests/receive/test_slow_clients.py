@@ -211,6 +211,7 @@ def test_malformed_http_is_answered_as_a_status(receiver: Receiver, caplog: pyte
         assert Status.FromString(body).message, what
         assert b"secret" not in body
     assert "secret" not in caplog.text
+    assert receiver.counters.refused.total() == len(MALFORMED) + 1  # HTTP/2 has gone on after its first answer
     with httpx.Client() as client:
         assert post(client, receiver).status_code == 200
 
