@@ -7,7 +7,7 @@ to load than most commands to run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,9 @@ from otel_diag.model import PrunedStore
 from otel_diag.present.client import TIMEOUT_SECONDS, AnyQueries, RemoteQueries
 from otel_diag.query import Queries
 from otel_diag.store.base import Store
+from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
 from otel_diag.store.duckdb import compact as compact_file
-from otel_diag.store.open import open_store
+from otel_diag.store.open import needed_for_clickhouse, open_store
 from otel_diag.upkeep import Bounds
 from otel_diag.worker import Worker
 
@@ -111,6 +112,18 @@ def open_writer(settings: Settings) -> Iterator[Writer]:
         writer = Writer(store, settings)
         yield writer
         writer.summarise()
+
+
+def otel_traces(url: str) -> Iterator[bytes]:
+    """What the Collector's ClickHouse exporter has stored, as lines of OTLP/JSON. Raises StartupError, NotFound."""
+    with needed_for_clickhouse():
+        from otel_diag.store.otel_traces import otlp_lines
+    return otlp_lines(url)
+
+
+def cluster_schema(settings: Settings, name: str, database: str) -> Sequence[str]:
+    """The statements that create the tables on a ClickHouse cluster, where the servers keep to ``retention_days``."""
+    return cluster_tables(Cluster(name, database, settings.retention_days))
 
 
 def migrate(settings: Settings) -> None:

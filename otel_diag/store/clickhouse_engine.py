@@ -37,8 +37,9 @@ _SESSION: Final[Mapping[str, Any]] = {
 }
 
 _WRITE_SESSION: Final[Mapping[str, Any]] = {
-    # Durable when it returns, also where the server gathers small inserts.
+    # Durable when it returns, also where the server gathers small inserts or hands them to others.
     "wait_for_async_insert": 1,
+    "distributed_foreground_insert": 1,
     "input_format_null_as_default": 0,
     "insert_allow_materialized_columns": 1,
     "lightweight_deletes_sync": 2,

@@ -96,10 +96,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Names as the servers' configuration has them; ``database`` must exist on every server."""
+    """Names as the servers' configuration has them; ``database`` must exist on every server.
+
+    ``retention_days``: signals that are older go by themselves; 0: they stay.
+    """
 
     name: str
     database: str = "default"
+    retention_days: int = 0
 
 
 def layouts() -> dict[str, Layout]:
@@ -123,6 +127,12 @@ def day_of(time: str) -> str:
     return f"if({sane}, toYYYYMMDD(toDateTime({seconds}, 'UTC')), 0)"
 
 
+def _moment(time: str) -> str:
+    """When it happened, or when it came where no clock shows such a time."""
+    sane = f"{time} >= {FIRST_DAY} AND {time} < {END_OF_DAYS}"
+    return f"if({sane}, toDateTime(intDiv({time}, 1000000000), 'UTC'), toDateTime(ingested_at, 'UTC'))"
+
+
 def create_table(layout: Layout) -> str:
     """CREATE TABLE for one server."""
     return _create(layout, layout.table.name, "", _engine(layout))
@@ -137,7 +147,9 @@ def cluster_tables(cluster: Cluster) -> list[str]:
     for layout in layouts().values():
         name = layout.table.name
         engine = _replicated(_engine(layout), f"{cluster.database}.{name}_local")
-        statements.append(_create(layout, f"{name}_local", f" ON CLUSTER {_quoted(cluster.name)}", engine))
+        statements.append(
+            _create(layout, f"{name}_local", f" ON CLUSTER {_quoted(cluster.name)}", engine, cluster.retention_days)
+        )
         statements.append(
             f"CREATE TABLE IF NOT EXISTS {name} ON CLUSTER {_quoted(cluster.name)} AS {cluster.database}.{name}_local\n"
             f"ENGINE = Distributed({_quoted(cluster.name)}, {_quoted(cluster.database)}, {_quoted(name + '_local')}, "
@@ -170,7 +182,7 @@ def _replicated(engine: str, path: str) -> str:
     return f"Replicated{name}({where}{', ' + arguments if arguments else ''})"
 
 
-def _create(layout: Layout, name: str, cluster: str, engine: str) -> str:
+def _create(layout: Layout, name: str, cluster: str, engine: str, retention_days: int = 0) -> str:
     lines = [_column(column) for column in layout.table.columns]
     if layout.versioned:
         lines += VERSIONING
@@ -185,6 +197,8 @@ def _create(layout: Layout, name: str, cluster: str, engine: str) -> str:
     if layout.partition:
         parts.append(f"PARTITION BY {layout.partition}")
     parts.append(f"ORDER BY ({', '.join(_order(layout))})")
+    if layout.signal is not None and retention_days:
+        parts.append(f"TTL {_moment(layout.signal.time)} + INTERVAL {retention_days} DAY")
     if settings := _settings(layout, replicated=bool(cluster)):
         parts.append(f"SETTINGS {', '.join(settings)}")
     return "\n".join(parts) + ";"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from otel_diag.errors import StartupError
 from otel_diag.store.base import Store
 from otel_diag.store.duckdb import MEMORY, DuckDBStore
@@ -31,14 +34,20 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
 
 
 def _clickhouse(url: str, read_only: bool) -> Store:
-    # Not needed by whoever stores elsewhere, and a tenth of a second to load.
-    try:
+    with needed_for_clickhouse():
         from otel_diag.store.clickhouse import ClickHouseStore
+    return ClickHouseStore.open(url, read_only=read_only)
+
+
+@contextmanager
+def needed_for_clickhouse() -> Iterator[None]:
+    """Around imports that whoever stores elsewhere can do without: packages that may be missing, and take a while."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise StartupError(
             f"ClickHouse needs the package {error.name}", hint="Install it: pip install 'otel-diag[clickhouse]'."
         ) from error
-    return ClickHouseStore.open(url, read_only=read_only)
 
 
 def _path(rest: str) -> str:

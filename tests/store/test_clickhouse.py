@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, select
 
-from otel_diag.errors import Conflict
+from otel_diag.app import open_writer, otel_traces
+from otel_diag.config import Settings
+from otel_diag.errors import Conflict, NotFound
+from otel_diag.query import Key, Queries
 from otel_diag.store.base import Accumulate, Appended, Delete, Store, Upsert
 from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import SIGNAL_TABLES, executions, metadata, operation_rollups, trace_arrivals
+from otel_diag.store.schema import SIGNAL_TABLES, executions, metadata, operation_rollups, trace_arrivals, trace_spans
 from tests.conftest import chdb_client
 from tests.store.batches import NOW_NANOS, batch_of, span, span_count, trace_batch, trace_id
 from tests.store.changed import execution, rollup
@@ -43,12 +47,13 @@ def store(url: str) -> Iterator[Store]:
 
 def test_a_process_that_dies_between_two_writes_leaves_all_of_a_change_or_nothing(tmp_path: Path) -> None:
     # Claim, log row, four steps, removal of the log row: before the log row, with nothing, half and all of it done.
-    writes = (1, 2, 4, 6, 7)
+    writes = (1, 2, 4, 6)
     urls = [f"clickhousedb:///{tmp_path}/{number}?interface=chdb" for number in writes]
     dying = [start_dying(url, "apply", number) for number, url in zip(writes, urls, strict=True)]
 
-    assert [process.wait() for process in dying] == [9, 9, 9, 9, 0]
-    assert [state(url) for url in urls] == [before(), after(), after(), after(), after()]
+    assert [process.wait() for process in dying] == [9] * 4
+    assert [state(url) for url in urls] == [before(), after(), after(), after()]
+    assert state(urls[-1]) == after()  # what was finished is not done again
 
 
 def test_a_process_that_dies_between_spans_and_their_arrivals_tells_of_them_later(url: str) -> None:
@@ -71,16 +76,14 @@ def arrivals(url: str) -> list[tuple[Any, ...]]:
 
 
 def state(url: str) -> tuple[list[tuple[Any, ...]], ...]:
-    """What the tables say, opened twice: what was finished at first must not be done again."""
-    for _ in range(2):
-        with chdb_store(url) as store:
-            statements = [
-                select(executions.c.execution_id, executions.c.job_id).order_by(executions.c.execution_id),
-                select(operation_rollups.c.operation, operation_rollups.c.sample_count).order_by("operation"),
-                select(trace_arrivals.c.trace_id),
-            ]
-            found = tuple([tuple(row.values()) for row in store.select(s).to_pylist()] for s in statements)
-    return found
+    """What the tables say."""
+    statements = [
+        select(executions.c.execution_id, executions.c.job_id).order_by(executions.c.execution_id),
+        select(operation_rollups.c.operation, operation_rollups.c.sample_count).order_by("operation"),
+        select(trace_arrivals.c.trace_id),
+    ]
+    with chdb_store(url) as store:
+        return tuple([tuple(row.values()) for row in store.select(s).to_pylist()] for s in statements)
 
 
 def before() -> tuple[list[tuple[Any, ...]], ...]:
@@ -203,7 +206,7 @@ def test_duplicates_are_found_among_many_rows_of_the_same_time(store: Store, mon
 
 
 def test_the_clusters_tables_are_accepted_by_the_engine(url: str, store: Store) -> None:
-    statements = cluster_tables(Cluster("my cluster", "traces"))
+    statements = cluster_tables(Cluster("my cluster", "traces", retention_days=30))
 
     with chdb_client(url) as client:
         for statement in statements:
@@ -213,4 +216,60 @@ def test_the_clusters_tables_are_accepted_by_the_engine(url: str, store: Store) 
     text = "\n".join(statements)
     assert text.count("Distributed('my cluster', 'traces'") == len(metadata.tables)
     assert text.count("ENGINE = Replicated") == len(metadata.tables) + 1
-    assert text.count("PARTITION BY if(") == len(SIGNAL_TABLES)
+    assert text.count("PARTITION BY if(") == text.count("INTERVAL 30 DAY") == len(SIGNAL_TABLES)
+
+
+# ---------------------------------------------------------------------------------- the Collector's table
+
+
+@pytest.fixture
+def collected(url: str, store: Store) -> None:
+    """The table of the Collector's exporter, in the same database."""
+    sql = Path(__file__).with_name("otel_traces.sql").read_text("utf-8")
+    with chdb_client(url) as client:
+        for statement in sql.split(";\n"):
+            if statement.strip():
+                client.command(statement)
+
+
+@pytest.mark.usefixtures("collected")
+def test_what_the_collector_stored_is_imported_and_diagnosed(url: str, store: Store) -> None:
+    with open_writer(Settings(store=url)) as writer:
+        imported = [writer.append_payload(line, "application/json") for line in otel_traces(url)]
+        again = [writer.append_payload(line, "application/json") for line in otel_traces(url)]
+    queries = Queries(store, Settings(store=url))
+
+    assert [(one.stored, one.duplicates, one.rejected) for one in imported] == [(3, 0, {})]
+    assert [(one.stored, one.duplicates) for one in again] == [(0, 3)]
+    report = queries.diagnose(Key(execution_id=2193))
+    assert report.root_cause is not None
+    assert queries.summary(Key(trace_id="5b8efff798038103d269b633813fc60c")).timeout_spans == 2
+    columns = trace_spans.c
+    rows = store.select(select(trace_spans).order_by(columns.start_unix_nano)).to_pylist()
+    assert [(row["service"], row["kind"], row["status"]) for row in rows] == [
+        ("runner", "internal", "timeout"),
+        ("runner", "client", "timeout"),
+        ("router", "server", "completed"),
+    ]
+    assert rows[0]["start_unix_nano"] == 1789992000000000001
+    assert rows[0]["end_unix_nano"] - rows[0]["start_unix_nano"] == 61_000_000_000
+    named = ("execution_id", "job_id", "region", "service_version", "scope_name", "error_type", "trace_state")
+    assert [rows[0][name] for name in named] == [
+        2193,
+        "nightly",
+        "us-east",
+        "1.4.2",
+        "runner",
+        "httpx.ReadTimeout",
+        "a=b",
+    ]
+    assert rows[2]["input_tokens"] == 17
+    assert json.loads(rows[2]["attributes"])['naïve "key"'] == "a\\b"
+    assert json.loads(rows[2]["links"])[0]["attributes"] == {"why": "retry"}
+
+
+def test_a_database_without_the_collectors_table_says_so(url: str, store: Store) -> None:
+    with pytest.raises(NotFound, match="no table otel_traces"):
+        list(otel_traces(url))
+    with pytest.raises(NotFound, match=r"no table other\.spans"):
+        list(otel_traces(f"{url}&table=other.spans"))

@@ -26,7 +26,7 @@ from otel_diag.model import AnalysisType
 from otel_diag.present.cli import demo as demonstration
 from otel_diag.present.cli import doctor as health
 from otel_diag.present.cli import views
-from otel_diag.present.cli.files import Spans, trace_line, written
+from otel_diag.present.cli.files import Spans, json_lines, read_parts, trace_line, written
 from otel_diag.present.cli.terminal import (
     ExitCode,
     console,
@@ -43,7 +43,7 @@ from otel_diag.present.cli.transfer import (
     Imported,
     Sender,
     Taken,
-    import_file,
+    import_parts,
     imported_json,
     trace_ids,
 )
@@ -242,7 +242,12 @@ def ask(
 
 @app.command(name="import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of spans.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of spans.")
+    ] = None,
+    otel_traces: Annotated[
+        str | None, typer.Option(help="URL of a ClickHouse with the table of the Collector's exporter.")
+    ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -250,8 +255,13 @@ def import_(
 
     Goes to the running server, which removes duplicates without counting them, else straight into the store.
     """
+    if not files and otel_traces is None:
+        raise BadInput("nothing to import", hint="Give files, or --otel-traces with a URL.")
     with _sender(settings_of(store=store)) as send, _progress() as progress:
-        results = [_import_one(path, send, progress) for path in files]
+        results = [_import_one(path, send, progress) for path in files or ()]
+        if otel_traces is not None:
+            parts = json_lines(wiring.otel_traces(otel_traces))
+            results.append(import_parts(parts, "otel_traces", send, lambda: None))
     if as_json:
         write_json([imported_json(result) for result in results])
     else:
@@ -292,9 +302,20 @@ def export(
 
 
 @app.command()
-def migrate(store: Store = None, as_json: Json = False) -> None:
+def migrate(
+    print_cluster: Annotated[
+        str | None, typer.Option(help="Print the SQL for a ClickHouse cluster of this name, and change nothing.")
+    ] = None,
+    database: Annotated[str, typer.Option(help="With --print-cluster: the database on every server.")] = "default",
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
     """Bring the store's schema up to date. `serve` does it by itself."""
     settings = settings_of(store=store)
+    if print_cluster is not None:
+        for statement in wiring.cluster_schema(settings, print_cluster, database):
+            sys.stdout.write(f"{statement}\n\n")
+        return
     with error_console().status("migrating"):
         wiring.migrate(settings)
     if as_json:
@@ -402,7 +423,7 @@ def _import_one(path: Path, send: Sender, progress: Progress) -> Imported:
     size = path.stat().st_size
     task = progress.add_task(clean(path.name, 40), total=size)
     with path.open("rb") as file:
-        result = import_file(file, str(path), send, lambda: progress.update(task, completed=file.tell()))
+        result = import_parts(read_parts(file), str(path), send, lambda: progress.update(task, completed=file.tell()))
     progress.update(task, completed=size)
     return result
 

@@ -63,7 +63,7 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
         first = stream.readline()
         # A lone brace may begin an indented document, or be the length 123 of a protobuf message.
         if _looks_like_json(first) and first.strip() != b"{":
-            yield from _json_lines(chain([first], stream))
+            yield from json_lines(chain([first], stream))
         else:
             yield from _whole(first + stream.read())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -108,7 +108,8 @@ def _looks_like_json(data: bytes) -> bool:
     return data.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
 
 
-def _json_lines(lines: Iterable[bytes]) -> Iterator[Part]:
+def json_lines(lines: Iterable[bytes]) -> Iterator[Part]:
+    """Every request of lines of OTLP/JSON."""
     for number, line in enumerate(lines, start=1):
         yield from _json_request(f"line {number}", line.removeprefix(codecs.BOM_UTF8))
 
@@ -138,7 +139,7 @@ def _whole(data: bytes) -> Iterator[Part]:
     elif (messages := _delimited(data)) is not None:
         yield from messages
     elif _looks_like_json(data):
-        yield from _json_lines(data.splitlines()) if _is_many(data) else _json_request("the document", data)
+        yield from json_lines(data.splitlines()) if _is_many(data) else _json_request("the document", data)
     elif data.strip():
         yield Broken("the file", "neither OTLP/JSON lines nor a protobuf dump of spans")
 

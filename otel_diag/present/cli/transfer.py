@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, Final, Protocol
 
 import httpx
 from google.protobuf.message import DecodeError
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from otel_diag.errors import BadInput, Forbidden, Transient, Unauthenticated
-from otel_diag.present.cli.files import Broken, Skipped, Spans, batches, read_parts
+from otel_diag.present.cli.files import Broken, Part, Skipped, Spans, batches
 from otel_diag.present.client import AnyQueries
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -66,12 +66,12 @@ class Imported:
             self.duplicates += taken.duplicates
 
 
-def import_file(file: BinaryIO, name: str, send: Sender, progress: Callable[[], None]) -> Imported:
-    """Send every span of an open file. Raises Transient when the receiver stays away."""
+def import_parts(parts: Iterable[Part], name: str, send: Sender, progress: Callable[[], None]) -> Imported:
+    """Send every span of what was read. Raises Transient when the receiver stays away."""
     result = Imported(name)
 
     def spans() -> Iterator[Spans]:
-        for part in read_parts(file):
+        for part in parts:
             match part:
                 case Spans():
                     yield part
