@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select
 
 from otel_diag.app import open_writer, otel_traces
 from otel_diag.config import Settings
-from otel_diag.errors import Conflict, NotFound
+from otel_diag.errors import Conflict, NotFound, Permanent, Transient
 from otel_diag.query import Key, Queries
 from otel_diag.store.base import Accumulate, Appended, Delete, Store, Upsert
 from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
@@ -28,6 +28,8 @@ from tests.store.batches import NOW_NANOS, batch_of, span, span_count, trace_bat
 from tests.store.changed import execution, rollup
 
 pytest.importorskip("chdb", reason="the ClickHouse engine is not installed: pip install 'otel-diag[chdb]'")
+
+from tests.store.clickhouse_http import clickhouse_server
 
 ROOT = Path(__file__).parents[2]
 DAY = 86_400 * 10**9
@@ -273,3 +275,48 @@ def test_a_database_without_the_collectors_table_says_so(url: str, store: Store)
         list(otel_traces(url))
     with pytest.raises(NotFound, match=r"no table other\.spans"):
         list(otel_traces(f"{url}&table=other.spans"))
+
+
+# ---------------------------------------------------------------------------------- over HTTP
+
+
+def test_a_server_is_written_and_read_over_http(tmp_path: Path) -> None:
+    seen: list[Mapping[str, str]] = []
+    with (
+        chdb_client(f"clickhousedb:///{tmp_path}/engine?interface=chdb"),
+        clickhouse_server(tmp_path / "engine", seen) as port,
+    ):
+        store = open_store(f"clickhousedb://bob:s3cret@127.0.0.1:{port}/default?async_insert=1")
+        assert store.append(trace_batch(1, 20)) == Appended(stored=20, duplicates=0)
+        assert store.append(trace_batch(1, 30)) == Appended(stored=10, duplicates=20)
+        gone = Delete(delete(trace_arrivals).where(trace_arrivals.c.trace_id == trace_id(1)), expect=2)
+        store.apply(
+            [
+                Upsert(executions, [execution(1, job_id="it's")]),
+                Accumulate(operation_rollups, [rollup("a", 1, 0.5)]),
+                gone,
+            ]
+        )
+        with pytest.raises(Conflict):
+            store.apply([gone])
+
+        assert span_count(store) == 30
+        assert store.select(select(executions.c.job_id)).to_pylist() == [{"job_id": "it's"}]
+        assert store.select_text("SELECT job_id FROM executions", max_rows=5, timeout_seconds=5).to_pylist() == [
+            {"job_id": "it's"}
+        ]
+        many = "(SELECT arrayJoin(range(1000000)) AS n)"
+        with pytest.raises(Transient, match=r"cancelled after 0\.2 s"):
+            store.select_text(
+                f"SELECT count() FROM {many} AS a CROSS JOIN {many} AS b WHERE sqrt(a.n * b.n) > 1",
+                max_rows=1,
+                timeout_seconds=0.2,
+            )
+        with pytest.raises(Permanent, match="UNKNOWN_IDENTIFIER"):
+            store.select_text("SELECT nothing FROM trace_spans", max_rows=1, timeout_seconds=5)
+        store.close()
+
+    inserts = [request for request in seen if request["statement"].startswith("INSERT")]
+    assert {(request["async_insert"], request["wait_for_async_insert"]) for request in inserts} == {("1", "1")}
+    assert all(request["wait_end_of_query"] == "1" for request in inserts)
+    assert {request["readonly"] for request in seen if "readonly" in request} == {"2"}
