@@ -70,6 +70,8 @@ from otel_diag.summaries import fold_declared, summary_row
 DEFAULT_WINDOW = timedelta(hours=24)
 SIMILAR_CANDIDATES = 300
 SIMILAR_LIMIT = 5
+MAX_LISTED = 5_000
+"""Spans, gaps, ... of one trace in an answer; its ``total_spans`` says how many there are."""
 JOB_EXECUTIONS_SHOWN = 20
 MAP_TRACES = 500
 PATTERN_ROWS = 500
@@ -171,7 +173,8 @@ class Queries:
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
-        return self._timeline(self._reader, self._unit(key))
+        whole = self._timeline(self._reader, self._unit(key))
+        return whole.model_copy(update={"timeline": whole.timeline[:MAX_LISTED]})
 
     def _timeline(self, reader: Reader, unit: Unit) -> Timeline:
         return Timeline(
@@ -201,7 +204,8 @@ class Queries:
         report = timeline.gap_report(
             unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle)
         )
-        return report.model_copy(update={"next_steps": next_steps.after_gaps(report)})
+        bounded = {name: getattr(report, name)[:MAX_LISTED] for name in ("spans", "gaps", "missing", "orphans")}
+        return report.model_copy(update=bounded | {"next_steps": next_steps.after_gaps(report)})
 
     def compare_with_successful(self, key: Key) -> Comparison:
         unit = self._unit(key)

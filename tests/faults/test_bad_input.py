@@ -27,7 +27,10 @@ MAX_REQUEST = 64 * MIB
 _traces = count(1)
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+OTHERS = [pytest.param(name, marks=pytest.mark.faults) for name in BACKENDS if name != "duckdb"]
+
+
+@pytest.fixture(scope="module", params=["duckdb", *OTHERS])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == "clickhouse":
         pytest.importorskip("chdb")
@@ -216,13 +219,11 @@ def test_self_parents_cycles_and_lost_or_many_roots_give_a_forest(server: Server
         assert asked(server, "timeline", trace_id)["total_spans"] == 7
 
 
-def test_a_tree_10_000_deep(server: Server) -> None:
-    def payload(trace_id: bytes) -> bytes:
-        return encoded(
-            *({"trace_id": trace_id, "parent_span_id": n.to_bytes(8, "big") if n else b""} for n in range(10_000))
-        )
-
-    ((trace_id, answer), _) = both(server, payload)
-    assert (answer.outcome, answer.rejected) == ("ok", 0)
+def test_a_tree_10_000_deep_is_answered_within_bounds(server: Server) -> None:
+    trace_id = new_trace()
+    spans = ({"trace_id": trace_id, "parent_span_id": n.to_bytes(8, "big") if n else b""} for n in range(10_000))
+    with clients(server) as (rpc, _):
+        assert rpc.send(encoded(*spans)).outcome == "ok"
     assert asked(server, "diagnose", trace_id)["data_quality"]["spans"] == 10_000
-    assert asked(server, "summary", trace_id)["total_spans"] == 10_000
+    timeline = asked(server, "timeline", trace_id)
+    assert (timeline["total_spans"], len(timeline["timeline"])) == (10_000, 5_000)

@@ -1,4 +1,4 @@
-"""One round of each fault, in real processes; ``make faults`` is the long way through."""
+"""One round of each fault, in real processes; ``make faults`` runs those that are marked, and many rounds."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def test_kill_and_sigterm_under_load_lose_tear_and_double_nothing(backend: str) 
     assert verdict.acknowledged_spans
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("misbehaviour", "count"), [("ack-first", "lost_spans"), ("twice", "duplicated")])
 def test_a_receiver_broken_on_purpose_is_caught(misbehaviour: str, count: str) -> None:
     with empty_store("duckdb") as url:
@@ -70,6 +71,7 @@ def test_a_receiver_broken_on_purpose_is_caught(misbehaviour: str, count: str) -
     assert getattr(verdict, count), verdict
 
 
+@pytest.mark.faults
 def test_a_lost_acknowledgement_and_a_replay_store_nothing_twice(backend: str) -> None:
     with empty_store(backend) as url, serving(url) as server:
         with (
@@ -87,6 +89,7 @@ def test_a_lost_acknowledgement_and_a_replay_store_nothing_twice(backend: str) -
         assert (verdict := judged(url, running.ledger)).clean, verdict
 
 
+@pytest.mark.faults
 def test_postgres_stopped_and_started_under_load() -> None:
     down = outage(2)
     assert down.clean, down
@@ -128,6 +131,7 @@ def _database_on(disk: Path, postgres: PostgresServer) -> str:
     return url
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_retryable_reads_go_on_and_space_is_enough_to_recover(backend: str) -> None:
     with small_disk(24) as disk, store_on(disk, backend) as url:
         with serving(url) as server, load(server.grpc_port, server.http_port, sizes=(256,)) as running:
@@ -144,6 +148,7 @@ def test_a_full_disk_is_retryable_reads_go_on_and_space_is_enough_to_recover(bac
         assert (verdict := judged(url, running.ledger)).clean, verdict
 
 
+@pytest.mark.faults
 def test_a_slow_database_makes_clients_wait_and_loses_nothing(backend: str) -> None:
     with empty_store(backend) as url:
         with serving(url, "slow", OTEL_DIAG_MAX_QUEUED_BYTES=str(MIB // 2)) as server:
@@ -157,6 +162,7 @@ def test_a_slow_database_makes_clients_wait_and_loses_nothing(backend: str) -> N
         assert (verdict := judged(url, running.ledger)).clean, verdict
 
 
+@pytest.mark.faults
 def test_yesterday_again_changes_neither_spans_nor_summaries() -> None:
     with empty_store("duckdb") as url:
         again = replay(url, requests_each=3)
