@@ -35,6 +35,9 @@ GRACE_SECONDS = 5.0
 """On SIGTERM, requests under way have this long to finish."""
 
 
+_OTHER_FILES = 256
+
+
 def run(settings: Settings, store: Store, *, json_output: bool) -> None:
     """Serve until SIGINT or SIGTERM, then close the store. Raises StartupError when a port cannot be had."""
     asyncio.run(_serve(settings, store, json_output))
@@ -45,7 +48,7 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
-    _allow_many_files()
+    _allow_files(settings.max_connections)
     # Closed in reverse: no new requests, then the queue is committed, then the store is let go.
     async with AsyncExitStack() as stack:
         stack.enter_context(closing(store))
@@ -107,10 +110,13 @@ def _own_spans(settings: Settings, store: Store) -> AbstractContextManager[None]
     return recording(settings, store)
 
 
-def _allow_many_files() -> None:
-    """As many as the system lets us have open: each connection is one, and the usual limit of 1,024 is soon reached."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _allow_files(connections: int) -> None:
+    """Raise the limit of open files, each connection being one: the usual 1,024 is soon reached on three ports."""
+    wanted = 6 * connections + _OTHER_FILES  # a port refuses politely up to twice its cap
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _url(scheme: str, bound: socket.socket, port: int | None = None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from threading import Event, Thread
+from typing import Any
 
 import grpc
 import httpx
@@ -14,7 +16,9 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from otel_diag.listen import HEAD_BYTES
+from otel_diag.listen import HEAD_BYTES, listening
+from otel_diag.receive.http import faults
+from otel_diag.receive.intake import Counters
 from otel_diag.store.base import Store
 from tests.receive.requests import request_of
 from tests.receive.servers import TRACES, Receiver, Slow, running, settings_for
@@ -71,7 +75,7 @@ BEGINNINGS = {
 }
 
 
-def test_a_hundred_slow_connections_are_ended_and_nobody_else_notices(embedded: Store) -> None:
+def test_a_hundred_slow_connections_are_cut_offand_nobody_else_notices(embedded: Store) -> None:
     sent, answers, stop = 0, [], Event()
     with running(embedded, settings_for(head_seconds=1.0, body_seconds=1.0)) as receiver, ExitStack() as stack:
 
@@ -111,7 +115,7 @@ def test_who_is_too_slow_is_told_as_a_status(embedded: Store, what: str, status:
         assert ("retry-after" in headers) == (status == 503)
 
 
-def test_a_call_whose_request_never_comes_is_ended_and_may_be_retried(embedded: Store) -> None:
+def test_a_call_whose_request_never_comes_is_cut_offand_may_be_retried(embedded: Store) -> None:
     over = Event()
 
     def never() -> Iterator[bytes]:
@@ -128,6 +132,31 @@ def test_a_call_whose_request_never_comes_is_ended_and_may_be_retried(embedded: 
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     details = Status.FromString(dict(refused.value.trailing_metadata())[DETAILS]).details
     assert details[0].Is(RetryInfo.DESCRIPTOR)
+
+
+def test_who_does_not_read_the_answer_is_cut_off() -> None:
+    """Of an answer larger than every buffer on the way."""
+    cut_off, stop = Event(), Event()
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for left in reversed(range(64)):
+            await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": left > 0})
+        cut_off.set()
+
+    bound = socket.create_server(("127.0.0.1", 0))
+
+    async def serve() -> None:
+        async with listening(large, bound, settings_for(body_seconds=0.2), faults(Counters())):
+            await asyncio.to_thread(stop.wait)
+
+    server = Thread(target=asyncio.run, args=(serve(),))
+    server.start()
+    with closing(connect(bound.getsockname()[1])) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert cut_off.wait(20)
+    stop.set()
+    server.join()
 
 
 def test_an_idle_connection_is_closed(embedded: Store) -> None:
