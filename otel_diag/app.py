@@ -152,7 +152,7 @@ def prune(
             hint="Give --older-than or --max-size, or set retention_days or retention_bytes.",
         )
     file = embedded_path(settings.store)
-    if compact and file is None:
+    if compact and (file is None or file.is_dir()):
         raise Unsupported(
             "only a DuckDB file can be compacted", hint="Other stores give room back when they remove rows."
         )

@@ -11,6 +11,7 @@ import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -62,7 +63,14 @@ def default_store() -> str:
 
 
 def embedded_path(store_url: str) -> Path | None:
-    """The file behind an embedded store's URL (three slashes: relative, four: absolute); None for any other store."""
+    """The file (DuckDB) or directory (chdb) behind an embedded store's URL; None for any other store.
+
+    ``duckdb:///`` and a relative path or, with a fourth slash, an absolute one; a chdb path is always absolute.
+    """
+    parts = urlsplit(store_url)
+    if parts.scheme == "clickhousedb" and ("interface", "chdb") in parse_qsl(parts.query):
+        name = unquote(parts.path.lstrip("/"))
+        return Path("/", name) if name else None
     prefix = "duckdb:///"
     if not store_url.startswith(prefix) or store_url in (prefix, prefix + ":memory:"):
         return None

@@ -35,7 +35,7 @@ def registry_of(
     file = embedded_path(settings.store)
     waiting = _Remembered(lambda: backlog(store, datetime.now(UTC)), BACKLOG_SECONDS)
     # To count the rows of an embedded store takes its time; its file says enough.
-    size = _Remembered(lambda: file.stat().st_size if file else store.usage().bytes, SIZE_SECONDS)
+    size = _Remembered(lambda: file.stat().st_size if file and file.is_file() else store.usage().bytes, SIZE_SECONDS)
     registry.register(_Server(intake, commits, worker, store.capabilities().name, waiting, size))
     ProcessCollector(registry=registry)
     return registry

@@ -45,6 +45,10 @@ def test_a_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) ->
         ("duckdb://", None),
         ("duckdb:///:memory:", None),
         ("postgresql:///var/lib", None),
+        ("clickhousedb:////var/lib/spans?interface=chdb", Path("/var/lib/spans")),
+        ("clickhousedb:///var/my%20spans?interface=chdb", Path("/var/my spans")),
+        ("clickhousedb://?interface=chdb", None),
+        ("clickhousedb://host/var", None),
     ],
 )
 def test_which_stores_are_files(url: str, path: Path | None) -> None:

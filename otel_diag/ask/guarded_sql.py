@@ -8,7 +8,7 @@ or in quoting that the engine reads differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -119,9 +119,7 @@ _FUNCTION_NAMES: Final = frozenset(
 )
 """Functions that the parser has no type for."""
 
-_CLICKHOUSE: Final = "clickhouse"
-
-_CLICKHOUSE_NAMES: Final = frozenset(
+_PURE_NAMES: Final = frozenset(
     (
         # aggregates, also with the suffix If
         *("quantile", "quantiles", "quantileexact", "quantileexactinclusive", "quantiletdigest", "quantiletiming"),
@@ -137,14 +135,29 @@ _CLICKHOUSE_NAMES: Final = frozenset(
         *("jsonhas", "jsonlength", "jsontype", "jsonextractkeys", "jsonextractarrayraw"),
     )
 )
-"""What ClickHouse has besides: pure functions of their arguments."""
+"""Functions of ClickHouse that depend on nothing but their arguments."""
 
-_CLICKHOUSE_AGGREGATES: Final[tuple[type[exp.Expr], ...]] = (
+_CALLED_TWICE: Final[tuple[type[exp.Expr], ...]] = (
     exp.AnonymousAggFunc,
     exp.CombinedAggFunc,
     exp.ParameterizedAgg,
     exp.CombinedParameterizedAgg,
 )
+"""Aggregates the parser knows by name only, some with parameters before their arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Speciality:
+    """What an engine's SQL has that the others' has not."""
+
+    names: frozenset[str] = frozenset()
+    aggregates: tuple[type[exp.Expr], ...] = ()
+    table_after_in: bool = False
+    """``IN name`` reads the table of that name."""
+
+    rewrite: Callable[[exp.Expr], exp.Expr] | None = None
+    """What the other stores understand, to the same effect."""
+
 
 _TYPES: Final = frozenset(
     exp.DType[name]
@@ -197,15 +210,15 @@ def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str
     for one of them can never reach a table of the same name.
     """
     allowed = {table.casefold(): table for table in tables}
-    spoken = _spoken(dialect)
+    spoken, special = _spoken(dialect), _SPECIALITIES.get(dialect, _Speciality())
     try:
         query = _single_query(sql, spoken)
         for node in _bounded_walk(query):
-            _check(node, dialect)
+            _check(node, special)
         scoped = _Scoping(allowed, tenant)
         rewritten = scoped.rewrite(query, {})
-        if dialect == _CLICKHOUSE:
-            rewritten = rewritten.transform(_on_clickhouse)
+        if special.rewrite is not None:
+            rewritten = rewritten.transform(special.rewrite)
         text = rewritten.sql(dialect=spoken, comments=False, unsupported_level=ErrorLevel.RAISE)
         return CheckedSelect(text, tuple(sorted(scoped.used)))
     except _NotAllowed as refused:
@@ -257,15 +270,14 @@ def _bounded_walk(query: exp.Query) -> Iterator[exp.Expr]:
         yield node
 
 
-def _check(node: exp.Expr, dialect: str) -> None:
+def _check(node: exp.Expr, special: _Speciality) -> None:
     """Refuse a node that is not known to be harmless, whatever is below it."""
     if isinstance(node, exp.Anonymous):
-        names = _FUNCTION_NAMES if dialect != _CLICKHOUSE else _FUNCTION_NAMES | _CLICKHOUSE_NAMES
-        if not isinstance(node.this, str) or node.this.casefold() not in names:
+        if not isinstance(node.this, str) or node.this.casefold() not in _FUNCTION_NAMES | special.names:
             raise _NotAllowed(f"the function {node.name or node.sql()}")
         return
-    if dialect == _CLICKHOUSE and type(node) in _CLICKHOUSE_AGGREGATES:
-        if node.name.casefold().removesuffix("if") not in _CLICKHOUSE_NAMES:
+    if type(node) in special.aggregates:
+        if node.name.casefold().removesuffix("if") not in special.names:
             raise _NotAllowed(f"the function {node.name}")
         return
     if type(node) not in _STRUCTURE and type(node) not in _FUNCTIONS:
@@ -283,7 +295,7 @@ def _check(node: exp.Expr, dialect: str) -> None:
         raise _NotAllowed("INTO, FOR UPDATE, hints, samples, pivots, SETTINGS, FORMAT and PREWHERE")
     if isinstance(node, exp.CTE) and not isinstance(node.this, exp.Query):
         raise _NotAllowed("WITH of anything but a query")
-    if dialect == _CLICKHOUSE and isinstance(node, exp.In) and _in_name(node):
+    if special.table_after_in and isinstance(node, exp.In) and _in_name(node):
         raise _NotAllowed("IN of a name, which can be a table; write IN (SELECT ...)")
     if isinstance(node, exp.JSONExtract | exp.JSONExtractScalar) and node.args.get("expressions"):
         raise _NotAllowed("json_extract_path with several keys; chain -> and ->> instead")
@@ -308,21 +320,24 @@ def _in_name(node: exp.In) -> bool:
     return len(names) == 1 and isinstance(names[0].unnest(), exp.Column | exp.Table | exp.Identifier)
 
 
-def _on_clickhouse(node: exp.Expr) -> exp.Expr:
+def _with_parameters_first(node: exp.Expr) -> exp.Expr:
     """What the other stores understand, as ClickHouse writes it, to the same effect."""
     if isinstance(node, exp.WithinGroup) and isinstance(node.this, exp.PercentileCont):
         (ordered,) = node.expression.expressions
         if ordered.args.get("desc"):
             raise _NotAllowed("percentile_cont in descending order")
-        value = ordered.this.transform(_on_clickhouse)
+        value = ordered.this.transform(_with_parameters_first)
         return exp.ParameterizedAgg(this="quantileExactInclusive", expressions=[node.this.this], params=[value])
     if isinstance(node, exp.JSONExtractScalar):
-        json, key = node.this.transform(_on_clickhouse), node.expression
+        json, key = node.this.transform(_with_parameters_first), node.expression
         raw, text = exp.func("JSONExtractRaw", json, key), exp.func("JSONExtractString", json, key)
         missing = exp.In(this=raw, expressions=[exp.Literal.string(""), exp.Literal.string("null")])
         quoted = exp.func("startsWith", raw.copy(), exp.Literal.string('"'))
         return exp.func("multiIf", missing, exp.null(), quoted, text, raw.copy())
     return node
+
+
+_SPECIALITIES: Final = {"clickhouse": _Speciality(_PURE_NAMES, _CALLED_TWICE, True, _with_parameters_first)}
 
 
 def _shown(node: exp.Expr) -> str:
