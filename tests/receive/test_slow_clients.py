@@ -75,7 +75,7 @@ BEGINNINGS = {
 }
 
 
-def test_a_hundred_slow_connections_are_cut_offand_nobody_else_notices(embedded: Store) -> None:
+def test_a_hundred_slow_connections_are_ended_and_nobody_else_notices(embedded: Store) -> None:
     sent, answers, stop = 0, [], Event()
     with running(embedded, settings_for(head_seconds=1.0, body_seconds=1.0)) as receiver, ExitStack() as stack:
 
@@ -115,7 +115,7 @@ def test_who_is_too_slow_is_told_as_a_status(embedded: Store, what: str, status:
         assert ("retry-after" in headers) == (status == 503)
 
 
-def test_a_call_whose_request_never_comes_is_cut_offand_may_be_retried(embedded: Store) -> None:
+def test_a_call_whose_request_never_comes_is_ended_and_may_be_retried(embedded: Store) -> None:
     over = Event()
 
     def never() -> Iterator[bytes]:
