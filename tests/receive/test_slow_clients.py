@@ -77,7 +77,7 @@ BEGINNINGS = {
 
 def test_a_hundred_slow_connections_are_ended_and_nobody_else_notices(embedded: Store) -> None:
     sent, answers, stop = 0, [], Event()
-    with running(embedded, settings_for(head_seconds=1.0, body_seconds=1.0)) as receiver, ExitStack() as stack:
+    with running(embedded, settings_for(head_seconds=2.0, body_seconds=2.0)) as receiver, ExitStack() as stack:
 
         def behave() -> None:
             with httpx.Client() as client:
@@ -166,9 +166,9 @@ def test_an_idle_connection_is_closed(embedded: Store) -> None:
 
 
 def test_a_connection_that_waits_for_its_next_request_is_not_called_slow(embedded: Store) -> None:
-    with running(embedded, settings_for(head_seconds=0.1, body_seconds=0.1)) as receiver, httpx.Client() as client:
+    with running(embedded, settings_for(head_seconds=0.5, body_seconds=0.5)) as receiver, httpx.Client() as client:
         before = post(client, receiver)
-        time.sleep(0.3)
+        time.sleep(0.7)
         after = post(client, receiver)
         assert (before.status_code, after.status_code) == (200, 200)
         assert client._transport._pool.connections[0]._connection._request_count == 2  # type: ignore[attr-defined]
