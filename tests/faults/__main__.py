@@ -1,4 +1,4 @@
-"""``make faults``: kill -9 in rounds on every store, a replay on every store, PostgreSQL stopped under load.
+"""``make faults``: kill -9 in rounds, a replay and a very long trace on every store; PostgreSQL stopped under load.
 
 ``python -m tests.faults --rounds 50 --stores duckdb postgres clickhouse --outage 60``. Exit code 1 on any violation.
 """
@@ -9,10 +9,14 @@ import argparse
 import sys
 import time
 
+from tests.faults.giant import giant
 from tests.faults.kill import kill_rounds
 from tests.faults.outage import outage
 from tests.faults.replay import replay
 from tests.faults.stores import empty_store
+
+GIANT_SPANS = 100_000
+"""Of one trace. Answers are computed from all of its spans in memory: see the limits in docs/robustness.md."""
 
 
 def main(rounds: int, stores: list[str], outage_seconds: float, seed: int) -> bool:
@@ -40,6 +44,9 @@ def main(rounds: int, stores: list[str], outage_seconds: float, seed: int) -> bo
     if "postgres" in stores and outage_seconds:
         down = outage(outage_seconds, say=_say)
         note(down.clean, f"PostgreSQL down for {outage_seconds:.0f} s", down)
+    for store in stores:
+        large = giant(store, GIANT_SPANS)
+        note(large.clean, f"one long trace on {store}", large)
     _say("")
     for clean, what, figures in results:
         _say(f"{'ok  ' if clean else 'FAIL'} {what}: {figures}")

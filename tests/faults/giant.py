@@ -1,6 +1,6 @@
-"""One trace of a million spans: answers stay small and say how much there is.
+"""One trace of very many spans: answers stay small and say how much there is.
 
-``python -m tests.faults.giant --spans 1000000 --store duckdb``; part of ``make faults``.
+``python -m tests.faults.giant --spans 100000 --store duckdb``; part of ``make faults``.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _total(answer: dict[str, Any]) -> int | None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spans", type=int, default=1_000_000)
+    parser.add_argument("--spans", type=int, default=100_000)
     parser.add_argument("--store", default="duckdb")
     given = parser.parse_args()
     found = giant(given.store, given.spans)
