@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -164,6 +165,15 @@ def test_without_a_store_it_says_what_to_do(cli: Cli) -> None:
     ended = cli("failures")
     assert ended.code == 4
     assert "hint: " in ended.err
+
+
+@pytest.mark.parametrize("words", [["failures"], ["prune", "--older-than", "1d"]])
+def test_a_question_makes_no_tables(cli: Cli, postgres_url: str, words: list[str]) -> None:
+    ended = cli(*words, "--store", postgres_url)
+    assert ended.code == 4
+    assert "there is no store in the database yet" in ended.err
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 
 
 def test_what_is_old_is_shown_and_then_removed(filled: Cli) -> None:
