@@ -85,6 +85,7 @@ class ClickHouseStore:
         self._apply_lock = Lock()
         self._clock = Clock()
         self._announced_until = datetime.min.replace(tzinfo=UTC)
+        self._owed: list[pa.Table] = []
         self._unfinished = False
         self._tidied = monotonic()
 
@@ -115,6 +116,7 @@ class ClickHouseStore:
         if not batch.num_rows:
             return Appended(stored=0, duplicates=0)
         with self._append_lock:
+            self._write_owed()
             fresh = self._without_duplicates(batch, signal)
             if fresh.num_rows:
                 self._insert(fresh, signal)
@@ -129,7 +131,15 @@ class ClickHouseStore:
         settings = {"optimize_on_insert": 0}
         self._engine.insert(signal.table.name, fresh.append_column("ingested_at", times), settings)
         if signal is SPANS:
-            self._engine.insert(trace_arrivals.name, _arrivals(fresh, now), settings)
+            self._owed.append(_arrivals(fresh, now))
+            self._write_owed()
+
+    def _write_owed(self) -> None:
+        """The arrivals of spans that are stored. What fails is tried again with the next append: the retry of those
+        spans finds duplicates, which have no arrivals."""
+        while self._owed:
+            self._engine.insert(trace_arrivals.name, self._owed[0], {"optimize_on_insert": 0})
+            self._owed.pop(0)
 
     def _announce(self, now: datetime) -> None:
         """Note that spans ingested from now on may stand without their arrivals, should this process die."""
@@ -384,6 +394,7 @@ class ClickHouseStore:
         with self._append_lock, self._apply_lock:
             if not self._read_only:
                 with suppress(OtelDiagError):  # closed before, or nothing to say goodbye to
+                    self._write_owed()
                     self._drop_log(f"appends-{self._writer}")
             self._engine.close()
 
