@@ -53,7 +53,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "upkeep",
         "worker",
     },
-    "app": {*BASE, "auth", "config", "decode", "discovery", "present", "query", "server", "store", "tls", "upkeep", "worker"},
+    "app": {
+        *BASE,
+        "auth",
+        "config",
+        "decode",
+        "discovery",
+        "present",
+        "query",
+        "server",
+        "store",
+        "tls",
+        "upkeep",
+        "worker",
+    },
     "present": {*BASE, "auth", "config", "query", "__init__"},
 }
 ALSO = {"present/cli": {"app", "decode", "discovery", "tls"}}
