@@ -196,19 +196,24 @@ def counted(url: str) -> tuple[int, int]:
     return spans, waiting
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    """Of the server and the processes it decodes in."""
+    times = [each.cpu_times() for each in (process, *process.children())]
+    return float(sum(each.user + each.system for each in times))
+
+
 def measure(name: str, connections: int, seconds: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="otel-diag-bench-") as temporary:
         directory = Path(temporary)
         with store_url(name, directory) as url:
             with server(url, directory) as (process, port):
                 generate(port, connections, min(3.0, seconds / 4))
-                before = process.cpu_times()
+                before = processor_seconds(process)
                 run = generate(port, connections, seconds)
-                after = process.cpu_times()
-                resident = process.memory_info().rss
+                used = processor_seconds(process) - before
+                resident = sum(each.memory_info().rss for each in (process, *process.children()))
             stored, waiting = counted(url)
     spans_per_second = run.acked / run.seconds
-    used = after.user + after.system - before.user - before.system
     target = TARGETS.get((name, connections))
     return {
         "store": name,

@@ -146,6 +146,9 @@ class Settings(BaseSettings):
         10_000, gt=0, description="Attributes kept of one span, event, link, resource, ...; the later ones are dropped."
     )
     max_value_bytes: int = Field(MIB, ge=1024, description="A longer text or nested value is cut, with a mark.")
+    decode_processes: int = Field(
+        1, ge=0, description="Processes that decode requests; 0 decodes in the server's own, which takes less memory."
+    )
     commit_spans: int = Field(20_000, gt=0, description="Spans gathered into one transaction at most.")
 
     quiet_seconds: float = Field(2.0, ge=0, description="A trace without new spans for this long is summarised.")

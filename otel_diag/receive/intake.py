@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -21,15 +22,13 @@ from prometheus_client import Histogram
 
 from otel_diag.config import MIB, Settings
 from otel_diag.decode.bounds import Limits
-from otel_diag.decode.logs import LOGS
-from otel_diag.decode.metrics import METRICS
 from otel_diag.decode.otlp_json import json_to_request
-from otel_diag.decode.profiles import PROFILES
-from otel_diag.decode.requests import Decoded, Wire
-from otel_diag.decode.traces import TRACES
+from otel_diag.decode.requests import Decoded
+from otel_diag.decode.wires import WIRES
 from otel_diag.errors import BadInput, OtelDiagError, Transient
 from otel_diag.receive.admission import Quota
 from otel_diag.receive.commit import GroupCommit
+from otel_diag.receive.decoding import Decoder, Undecoded, decoders_of
 from otel_diag.receive.groups import Groups, Rules
 from otel_diag.receive.limits import Budget
 from otel_diag.receive.status import Refusal, refusal_of
@@ -52,8 +51,6 @@ class Signal:
     path: str
     grpc_service: str
     table: SignalTable
-    decode: Callable[[Sequence[bytes], Sequence[str], Limits], list[Decoded | BadInput]]
-    """Protobuf requests and the tenant of each; what became of each."""
     from_json: Callable[[bytes], bytes]
     """OTLP/JSON request to the protobuf one; raises BadInput."""
     response: Callable[[int, str], Message]
@@ -62,11 +59,12 @@ class Signal:
     @property
     def name(self) -> str:
         """As the end of its path: traces."""
-        return self.path.rpartition("/")[2]
+        return _name(self.path)
 
 
-def _signal(path: str, wire: Wire, table: SignalTable, response: type[Message]) -> Signal:
+def _signal(path: str, table: SignalTable, response: type[Message]) -> Signal:
     """The parts of a signal that follow from its messages."""
+    wire = WIRES[_name(path)]
     request = wire.message.DESCRIPTOR
     (service,) = request.file.services_by_name.values()
     rejected_records = f"rejected_{wire.noun.replace(' ', '_')}"
@@ -76,14 +74,18 @@ def _signal(path: str, wire: Wire, table: SignalTable, response: type[Message]) 
             return response()
         return response(partial_success={rejected_records: rejected, "error_message": message})
 
-    return Signal(path, service.full_name, table, wire.decode, partial(json_to_request, descriptor=request), answer)
+    return Signal(path, service.full_name, table, partial(json_to_request, descriptor=request), answer)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 SIGNALS: Final = (
-    _signal("/v1/traces", TRACES, SPANS, ExportTraceServiceResponse),
-    _signal("/v1/metrics", METRICS, METRIC_POINTS, ExportMetricsServiceResponse),
-    _signal("/v1/logs", LOGS, LOG_RECORDS, ExportLogsServiceResponse),
-    _signal("/v1development/profiles", PROFILES, PROFILE_SAMPLES, ExportProfilesServiceResponse),
+    _signal("/v1/traces", SPANS, ExportTraceServiceResponse),
+    _signal("/v1/metrics", METRIC_POINTS, ExportMetricsServiceResponse),
+    _signal("/v1/logs", LOG_RECORDS, ExportLogsServiceResponse),
+    _signal("/v1development/profiles", PROFILE_SAMPLES, ExportProfilesServiceResponse),
 )
 
 
@@ -134,11 +136,12 @@ E = TypeVar("E", bound=OtelDiagError)
 class Intake:
     """Decodes off the event loop and acknowledges after the commit. For use on one event loop.
 
-    Two threads in a row: one decodes everything that waits, the other commits everything that is decoded, and while
+    Two stages in a row: one decodes everything that waits, the other commits everything that is decoded, and while
     they are busy the next requests gather.
     """
 
-    def __init__(self, commits: GroupCommit, settings: Settings) -> None:
+    def __init__(self, commits: GroupCommit, settings: Settings, decoders: Sequence[Decoder] = ()) -> None:
+        """``decoders``: instead of what the settings say."""
         self.counters = Counters()
         self._commits = commits
         self._limits = Limits(settings.max_attributes, settings.max_value_bytes)
@@ -147,7 +150,9 @@ class Intake:
         rules: Rules[_Request] = Rules(
             size=lambda request: len(request.body), limit=DECODE_BYTES, alike=lambda request: request.signal.path
         )
-        self._decoding = Groups("decode", self._decode_group, rules)
+        self._decoders = decoders or decoders_of(settings)
+        self._decoding = [Groups("decode", partial(self._decode_group, each), rules) for each in self._decoders]
+        self._turns = cycle(self._decoding)
 
     async def export(
         self,
@@ -188,15 +193,17 @@ class Intake:
         return self._budget.requests, self._budget.used
 
     def close(self) -> None:
-        """Let go of the decoding thread. The caller has stopped the servers."""
-        self._decoding.close()
+        """Let go of the decoders. The caller has stopped the servers."""
+        for decoding, decoder in zip(self._decoding, self._decoders, strict=True):
+            decoding.close()
+            decoder.close()
 
     async def _store(self, request: _Request) -> Message:
         self._quota.admit(request.tenant)
         with self._budget.spend(len(request.body)):
             # Running: a caller that goes away must not take its request out of a group.
             request.stored.set_running_or_notify_cancel()
-            self._decoding.put([request])
+            next(self._turns).put([request])
             decoded = await asyncio.wrap_future(request.stored)
         self._quota.charge(request.tenant, decoded.batch.num_rows)
         self.counters.records[request.signal.name] += decoded.batch.num_rows
@@ -205,12 +212,12 @@ class Intake:
         self.counters.truncated.update(decoded.truncated)
         return request.signal.response(decoded.rejected, decoded.message)
 
-    def _decode_group(self, group: Sequence[_Request]) -> None:
+    def _decode_group(self, decoder: Decoder, group: Sequence[_Request]) -> None:
         done = 0
         started = time.perf_counter()
         try:
             for part in _unpacked(group):
-                outcomes = _isolated(part, self._limits)
+                outcomes = _isolated(decoder, part, self._limits)
                 self.counters.decode_seconds += time.perf_counter() - started
                 self._commit(list(part), outcomes)
                 done += len(part)
@@ -264,18 +271,19 @@ def _unexpected() -> Transient:
     return Transient("unexpected error, see the server's log")
 
 
-def _isolated(part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
+def _isolated(decoder: Decoder, part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
     """What became of each request; where an error nobody foresaw is met, only the one that caused it is kept out."""
     try:
-        return _decoded(part, limits)
+        return _decoded(decoder, part, limits)
     except BaseException:  # a panic of ptars is no Exception
         log.exception("could not decode %d requests", len(part))
         if len(part) == 1:
             return [_unexpected()]
-        return [outcome for request, payload in part.items() for outcome in _isolated({request: payload}, limits)]
+        alone = [_isolated(decoder, {request: payload}, limits) for request, payload in part.items()]
+        return [outcome for outcomes in alone for outcome in outcomes]
 
 
-def _decoded(part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
+def _decoded(decoder: Decoder, part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Outcome]:
     """What became of each request of one signal."""
     outcomes: dict[_Request, Outcome] = {}
     payloads: dict[_Request, bytes] = {}
@@ -287,7 +295,8 @@ def _decoded(part: dict[_Request, bytes | BadInput], limits: Limits) -> list[Out
     if payloads:
         signal = next(iter(payloads)).signal
         began = time.time_ns()
-        decoded = signal.decode(list(payloads.values()), [request.tenant for request in payloads], limits)
+        tenants = [request.tenant for request in payloads]
+        decoded = decoder.decode(Undecoded(signal.name, list(payloads.values()), tenants, limits))
         _record_decoding(began, signal, list(payloads.values()), decoded)
         outcomes.update(zip(payloads, decoded, strict=True))
     return [outcomes[request] for request in part]

@@ -63,7 +63,7 @@ class Slow:
 
 
 def settings_for(**changes: object) -> Settings:
-    return Settings(grpc_port=0, http_port=0, **changes)
+    return Settings(grpc_port=0, http_port=0, decode_processes=0, **changes)
 
 
 @contextmanager
