@@ -56,30 +56,44 @@ TARGETS = {
 ACK_LIMIT_MS = 500.0
 BARE_ROWS = 10_000
 SPANS_PER_TRACE = 8
+FIRST_EXECUTION = 2**41
+"""Six bytes on the wire, as every number up to twice that."""
 
 
 class Requests:
-    """An endless supply of encoded requests with fresh ids and times, made by overwriting bytes of one."""
+    """An endless supply of encoded requests with fresh ids and times, made by overwriting bytes of one.
+
+    Each trace is an execution of its own, of eight spans.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        payload = request(SPANS)
-        self._bytes = np.frombuffer(payload, np.uint8).copy()
-        message = ExportTraceServiceRequest.FromString(payload)
+        message = ExportTraceServiceRequest.FromString(request(SPANS))
         spans = message.resource_spans[0].scope_spans[0].spans
+        for number, span in enumerate(spans):
+            span.trace_id = (number // SPANS_PER_TRACE + 1).to_bytes(16, "big")
+            for attribute in span.attributes:
+                if attribute.key == "execution.id":
+                    attribute.value.int_value = FIRST_EXECUTION
+        payload = message.SerializeToString()
+        self._bytes = np.frombuffer(payload, np.uint8).copy()
         self._traces = _places(payload, [b"\x0a\x10" + span.trace_id for span in spans], 2)
         self._spans = _places(payload, [b"\x12\x08" + span.span_id for span in spans], 2)
         self._starts = _places(
             payload, [b"\x39" + span.start_time_unix_nano.to_bytes(8, "little") for span in spans], 1
         )
         self._ends = _places(payload, [b"\x41" + span.end_time_unix_nano.to_bytes(8, "little") for span in spans], 1)
+        self._executions = _places(payload, [b"execution.id\x12\x07\x18" + _varint(FIRST_EXECUTION)] * SPANS, 15)
 
     def next(self) -> bytes:
         count = len(self._traces)
         traces = self._random.integers(1, 255, (-(-count // SPANS_PER_TRACE), 16), np.uint8)
         now = time.time_ns()
         starts = now - 10_000_000 + np.arange(count) * 1000
+        executions = self._random.integers(0x80, 0x100, (len(traces), 6), np.uint8)
+        executions[:, 5] &= 0x7F  # the last byte of a varint; 0 in it would be one too, if not the shortest
         self._bytes[self._traces] = traces.repeat(SPANS_PER_TRACE, axis=0)[:count]
+        self._bytes[self._executions] = executions.repeat(SPANS_PER_TRACE, axis=0)[:count]
         self._bytes[self._spans] = self._random.integers(1, 255, (count, 8), np.uint8)
         self._bytes[self._starts] = starts.astype("<i8").view(np.uint8).reshape(count, 8)
         self._bytes[self._ends] = (starts + 2_500_000).astype("<i8").view(np.uint8).reshape(count, 8)
@@ -92,7 +106,14 @@ def _places(payload: bytes, needles: list[bytes], skip: int) -> np.ndarray:
     for needle in needles:
         at = payload.index(needle, at)
         rows.append(np.arange(at + skip, at + len(needle)))
+        at += len(needle)
     return np.array(rows)
+
+
+def _varint(number: int) -> bytes:
+    """As protobuf writes it."""
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
 
 
 @dataclass
