@@ -39,6 +39,9 @@ PEER_LIMIT = 100
 MIN_PEERS = 20
 """Below this many samples of the same model, samples of any model are taken (spec/2: at least 20)."""
 
+MAX_ATTEMPTS = 100
+"""Attempts of one execution that are looked at, the newest: a constant id would make all there is an attempt."""
+
 BASELINE_BEFORE = timedelta(days=7)
 BASELINE_AFTER = timedelta(days=1)
 """Executions this long around the day of the one in question are comparable; older ones ran on other code."""
@@ -114,7 +117,9 @@ class Reader:
 
     def execution(self, execution_id: int) -> Unit:
         """The newest attempt of an execution. Raises NotFound, naming the nearest execution ids."""
-        rows = self.rows(self.select(trace_summaries).where(trace_summaries.c.execution_id == execution_id))
+        summaries = trace_summaries.c
+        of_this = self.select(trace_summaries).where(summaries.execution_id == execution_id)
+        rows = self.rows(of_this.order_by(summaries.min_start_unix_nano.desc()).limit(MAX_ATTEMPTS))
         bounds = {row["trace_id"]: _bounds(row) for row in rows if row["trace_id"] is not None}
         for trace_id, found in self._unfolded(execution_id).items():
             bounds[trace_id] = bounds[trace_id].union(found) if trace_id in bounds else found
@@ -260,6 +265,8 @@ class Reader:
                 spans.start_unix_nano.between(unfolded["first"], unfolded["last"]),
             )
             .group_by(spans.trace_id)
+            .order_by(func.min(spans.start_unix_nano).desc())
+            .limit(MAX_ATTEMPTS)
         )
         return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}
 

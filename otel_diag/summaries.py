@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, delete, func, or_
+from sqlalchemy import Table, delete, func, or_, select
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
 from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
 from otel_diag.analyse.tree import split_executions
 from otel_diag.model import Declared, Span, Status, Trace
-from otel_diag.reader import BASELINE_BEFORE, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
+from otel_diag.reader import BASELINE_BEFORE, MAX_ATTEMPTS, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
 from otel_diag.store.base import Accumulate, Change, Delete, Upsert
 from otel_diag.store.schema import (
     execution_rollups,
@@ -73,7 +73,8 @@ def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Cha
     summaries = trace_summaries.c
     # Its trace may have been summarised under its own id, when nobody had said whose it is.
     own = or_(summaries.execution_id == declared.execution_id, summaries.unit_id == declared.trace_id)
-    old_rows = reader.rows(reader.select(trace_summaries).where(own))
+    newest_first = reader.select(trace_summaries).where(own).order_by(summaries.min_start_unix_nano.desc())
+    old_rows = reader.rows(newest_first.limit(MAX_ATTEMPTS))
     trace_ids = {t for t in (declared.trace_id, *(old["trace_id"] for old in old_rows)) if t is not None}
     spans = reader.spans(reader.trace_bounds(trace_ids)) if trace_ids else {}
     units = [
@@ -213,11 +214,24 @@ class _Sketches:
 
 
 def _same_executions(reader: Reader, units: Iterable[Trace]) -> list[Row]:
-    """Stored rows of these units' executions, whichever trace they are of: other attempts, runner's records."""
-    execution_ids = [unit.execution_id for unit in units if unit.execution_id is not None]
+    """Stored rows of these units' executions: their runners' records, and the newest attempt in other traces.
+
+    No older attempt is the outcome, whatever becomes of these units, and an execution may have very many.
+    """
+    execution_ids = {unit.execution_id for unit in units if unit.execution_id is not None}
     if not execution_ids:
         return []
-    return reader.rows(reader.select(trace_summaries).where(trace_summaries.c.execution_id.in_(execution_ids)))
+    summaries = trace_summaries.c
+    of_these = reader.select(trace_summaries).where(summaries.execution_id.in_(sorted(execution_ids)))
+    recorded = of_these.where(summaries.trace_id.is_(None))
+    others = of_these.where(summaries.trace_id.not_in(sorted({unit.trace_id for unit in units if unit.trace_id})))
+    newest_first = (summaries.min_start_unix_nano.desc(), summaries.unit_id.desc())
+    nth = func.row_number().over(partition_by=summaries.execution_id, order_by=newest_first).label("nth")
+    ranked = others.with_only_columns(summaries.tenant, summaries.unit_id, nth).subquery("ranked")
+    newest = reader.rows(select(ranked.c.unit_id).where(ranked.c.nth == 1))
+    unit_ids = [row["unit_id"] for row in newest]
+    attempts = reader.select(trace_summaries).where(summaries.unit_id.in_(unit_ids))
+    return [*reader.rows(recorded), *(reader.rows(attempts) if unit_ids else [])]
 
 
 def _mark_latest(rows: list[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,12 +21,12 @@ from otel_diag.analyse.summary import summarise
 from otel_diag.config import Settings
 from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
-from otel_diag.model import ENGINE_VERSION
+from otel_diag.model import ENGINE_VERSION, Declared
 from otel_diag.reader import Reader, Row
 from otel_diag.self_traces import record
 from otel_diag.store.base import Delete, Store
 from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
-from otel_diag.summaries import fold_traces
+from otel_diag.summaries import fold_declared, fold_traces
 
 log = logging.getLogger(__name__)
 
@@ -215,11 +215,24 @@ class Worker:
         self.counters.diagnosed += len(units)
         # A summary of older content, or of none, would be found due again and again: bring it up to date.
         current = {unit.unit_id: summarise(unit.trace).content_key for unit in units}
-        stale = {row["trace_id"] for row in rows if current.get(row["unit_id"]) != row["content_key"]} - {None}
-        if stale:
-            self._store.apply(fold_traces(reader, stale, now))
+        stale = [row for row in rows if current.get(row["unit_id"]) != row["content_key"]]
+        self._refresh(reader, stale, {unit.unit_id: unit.trace.declared for unit in units}, now)
         trace_ids = [row["trace_id"] or "" for row in rows]
         record("diagnose", started, {"otel_diag.executions": len(units)}, trace_ids=trace_ids)
+
+    def _refresh(
+        self, reader: Reader, stale: Sequence[Row], declared: Mapping[str, Declared | None], now: datetime
+    ) -> None:
+        """Fold anew what these summaries are of; one of an execution that nothing is left of goes."""
+        if trace_ids := {row["trace_id"] for row in stale if row["trace_id"] is not None}:
+            self._store.apply(fold_traces(reader, trace_ids, now))
+        for row in stale:
+            if row["trace_id"] is not None:
+                continue
+            said = declared.get(row["unit_id"])
+            summaries = trace_summaries.c
+            gone = delete(trace_summaries).where(summaries.tenant == reader.tenant, summaries.unit_id == row["unit_id"])
+            self._store.apply([Delete(gone)] if said is None else fold_declared(reader, said, now))
 
     def _in_stretches(
         self, items: Sequence[T], work: Callable[[Sequence[T]], None], give_up: Callable[[T], None], busy_size: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -244,8 +244,15 @@ def _content_key(trace: Trace) -> int:
         f"{s.span_id}/{s.content_hash}/{s.start_unix_nano}/{s.end_unix_nano}/{s.status}" for s in trace.spans
     )
     if trace.declared is not None:
-        parts.append(repr(trace.declared))
+        said = trace.declared
+        ended = said.completed_at and _utc(said.completed_at)
+        parts.append(repr(replace(said, started_at=_utc(said.started_at), completed_at=ended)))
     return _hash64(parts)
+
+
+def _utc(moment: datetime) -> datetime:
+    """The same moment as it is read back from a store, where a time without an offset is in UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _hash64(parts: Iterable[str]) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from threading import Thread
 from typing import Any
 
@@ -20,9 +20,16 @@ from otel_diag.errors import Conflict, NotFound
 from otel_diag.model import Declared, Status
 from otel_diag.query import Key, Queries
 from otel_diag.reader import Reader
-from otel_diag.store.base import Change, Delete, Store
+from otel_diag.store.base import Change, Delete, Store, Upsert
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import execution_rollups, operation_rollups, trace_arrivals, trace_spans, trace_summaries
+from otel_diag.store.schema import (
+    execution_rollups,
+    executions,
+    operation_rollups,
+    trace_arrivals,
+    trace_spans,
+    trace_summaries,
+)
 from otel_diag.summaries import fold_traces
 from otel_diag.worker import Backlog, Worker, backlog
 from tests.e2e.processes import until
@@ -124,6 +131,44 @@ def test_an_execution_without_spans_counts_until_its_spans_arrive(store: Store, 
     assert [row["unit_id"] for row in summaries(store)] == [f"{execution.trace_id}/2193"]
     assert queries.recent_failures().total_failures == 1
     assert counted(store, execution_rollups).total() == 1
+
+
+@pytest.mark.parametrize("offset", [None, timezone(timedelta(hours=2))], ids=["none", "+02:00"])
+def test_a_record_is_diagnosed_once_whatever_its_times_are_written_in(
+    store: Store, settings: Settings, queries: Queries, offset: timezone | None
+) -> None:
+    started = (NOW - timedelta(minutes=5)).replace(tzinfo=offset)
+    queries.declare_execution(Declared(execution_id=2193, status=Status.FAILED, started_at=started))
+    worker = Worker(store, settings, clock=later)
+    assert [worker.step() for _ in range(2)] == [True, False]
+    assert worker.counters.diagnosed == 1
+
+
+@pytest.mark.parametrize("left", ["record", "nothing"])
+def test_an_outdated_summary_without_a_trace_is_brought_up_to_date(
+    store: Store, settings: Settings, queries: Queries, left: str
+) -> None:
+    queries.declare_execution(Declared(execution_id=2193, status=Status.FAILED, started_at=NOW))
+    (row,) = store.select(select(trace_summaries)).to_pylist()
+    changes: list[Change] = [Upsert(trace_summaries, [row | {"content_key": 1}])]
+    if left == "nothing":
+        changes.append(Delete(delete(executions).where(executions.c.execution_id == 2193)))
+    store.apply(changes)
+    worker = Worker(store, settings, clock=later)
+    assert not [worker.step() for _ in range(3)][-1]
+    kept = [summary["content_key"] for summary in summaries(store)]
+    assert kept == ([row["content_key"]] if left == "record" else [])
+
+
+def test_attempts_in_any_order_leave_one_outcome(store: Store, work: Work, queries: Queries) -> None:
+    started = NOW - timedelta(minutes=20)
+    for minute in (2, 0, 3, 1):
+        attempt = Execution(2193, "refused", attempt=minute + 1, started_at=started + timedelta(minutes=minute))
+        send(store, attempt)
+        work()
+        latest = [row for row in summaries(store) if row["latest"]]
+        assert [row["attempt"] for row in latest] == [max(row["attempt"] for row in summaries(store))]
+        assert counted(store, execution_rollups).total() == 1
 
 
 def test_a_record_by_trace_id_names_the_execution_of_a_trace_that_does_not(
