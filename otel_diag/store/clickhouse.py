@@ -55,6 +55,10 @@ _MAX_RANGES: Final = 16
 _ANNOUNCED: Final = timedelta(seconds=30)
 """How long a note that spans may come without their arrivals holds for."""
 
+_ARRIVALS_WAIT: Final = timedelta(milliseconds=500)
+_ARRIVALS_ROWS: Final = 50_000
+"""Arrivals of several commits are inserted together: at the latest after so long, or when there are so many."""
+
 _ABANDONED: Final = timedelta(seconds=60)
 """A change of another process that stands this long is finished for it."""
 
@@ -86,6 +90,7 @@ class ClickHouseStore:
         self._clock = Clock()
         self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._owed: list[pa.Table] = []
+        self._owed_since = datetime.max.replace(tzinfo=UTC)
         self._unfinished = False
         self._tidied = monotonic()
 
@@ -116,7 +121,8 @@ class ClickHouseStore:
         if not batch.num_rows:
             return Appended(stored=0, duplicates=0)
         with self._append_lock:
-            self._write_owed()
+            if self._clock.now() - self._owed_since >= _ARRIVALS_WAIT:
+                self._write_owed()
             fresh = self._without_duplicates(batch, signal)
             if fresh.num_rows:
                 self._insert(fresh, signal)
@@ -127,26 +133,51 @@ class ClickHouseStore:
         if signal is SPANS:
             self._announce(now)
         times = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), fresh.num_rows)
+        # What has no value costs the engine less when it is not named at all.
+        filled = [name for name in fresh.column_names if fresh[name].null_count < fresh.num_rows]
         # Nothing in it is alike: no need to merge the block with itself first.
         settings = {"optimize_on_insert": 0}
-        self._engine.insert(signal.table.name, fresh.append_column("ingested_at", times), settings)
+        self._engine.insert(signal.table.name, fresh.select(filled).append_column("ingested_at", times), settings)
         if signal is SPANS:
             self._owed.append(_arrivals(fresh, now))
-            self._write_owed()
+            self._owed_since = min(self._owed_since, now)
+            if sum(arrivals.num_rows for arrivals in self._owed) >= _ARRIVALS_ROWS:
+                with suppress(Transient):  # the spans are stored; the next append tries again
+                    self._write_owed()
 
     def _write_owed(self) -> None:
-        """The arrivals of spans that are stored. What fails is tried again with the next append: the retry of those
-        spans finds duplicates, which have no arrivals."""
-        while self._owed:
-            self._engine.insert(trace_arrivals.name, self._owed[0], {"optimize_on_insert": 0})
-            self._owed.pop(0)
+        """The arrivals of spans that are stored, in one insert for several commits, which costs as much as for one.
+
+        They wait for an append some time later or for somebody who asks for them. Should this process die first, they
+        are made good like those of a commit that it died in: see ``_announce``."""
+        if self._owed:
+            self._engine.insert(trace_arrivals.name, pa.concat_tables(self._owed), {"optimize_on_insert": 0})
+            self._owed.clear()
+            self._owed_since = datetime.max.replace(tzinfo=UTC)
+
+    def _show_arrivals(self) -> None:
+        """Before a look at the arrivals: write those of every commit that has returned."""
+        if self._owed:
+            with self._append_lock:
+                self._write_owed()
+
+    def _shown(self, sql: str) -> str:
+        """The same query, once what it may ask for is there."""
+        if trace_arrivals.name in sql:
+            with suppress(Transient):  # who cannot write can still read
+                self._show_arrivals()
+        return sql
 
     def _announce(self, now: datetime) -> None:
         """Note that spans ingested from now on may stand without their arrivals, should this process die."""
         if now < self._announced_until:
             return
+        # The old note is what speaks for those that have not been written.
+        self._write_owed()
         self._write_log(f"appends-{self._writer}", json.dumps({"from": now.isoformat()}))
         self._announced_until = now + _ANNOUNCED
+        others = [row for row in self._log_rows("appends-") if not row["id"].endswith(self._writer)]
+        self._finish([row for row in others if now - row["at"] > _ABANDONED])
 
     def _without_duplicates(self, batch: pa.Table, signal: SignalTable) -> pa.Table:
         """The batch's rows that are not stored yet, the first of each key."""
@@ -182,6 +213,8 @@ class ClickHouseStore:
                 self.ping()
                 return
             self._settle()
+            if any(isinstance(change, Delete) and _table_of(change) == trace_arrivals.name for change in changes):
+                self._show_arrivals()
             identity = f"change-{self._clock.number():020d}-{self._writer}"
             expecting = any(isinstance(change, Delete) and change.expect is not None for change in changes)
             if expecting:
@@ -258,6 +291,8 @@ class ClickHouseStore:
         for row in rows:
             if row["id"].startswith("appends-"):
                 self._announce_missing(datetime.fromisoformat(json.loads(row["body"])["from"]))
+                if not self._engine.embedded and self._clock.now() - row["at"] < _ABANDONED:
+                    continue  # whoever wrote it may be alive
             elif row["body"]:
                 self._make(decode(row["body"]))
             self._drop_log(row["id"])
@@ -311,6 +346,7 @@ class ClickHouseStore:
         )
 
     def prune(self, cutoff: Cutoff, *, dry_run: bool = False) -> Sequence[PrunedTable]:
+        self._show_arrivals()
         if dry_run:
             return [PrunedTable(table=table.name, rows=self._count(table, where)) for table, where in expired(cutoff)]
         identity = f"prune-{self._clock.number():020d}-{self._writer}"
@@ -364,13 +400,14 @@ class ClickHouseStore:
         if self._unfinished:
             with self._apply_lock:
                 self._settle()
-        found = self._engine.read(compile_text(statement), max_rows=max_rows, timeout_seconds=timeout_seconds)
+        sql = self._shown(compile_text(statement))
+        found = self._engine.read(sql, max_rows=max_rows, timeout_seconds=timeout_seconds)
         with driver_errors():
             return _conform(found, statement)
 
     def select_text(self, sql: str, *, max_rows: int, timeout_seconds: float) -> pa.Table:
         self._check_harmless(sql)
-        return conform(self._engine.read_any(sql, max_rows=max_rows, timeout_seconds=timeout_seconds))
+        return conform(self._engine.read_any(self._shown(sql), max_rows=max_rows, timeout_seconds=timeout_seconds))
 
     def _check_harmless(self, sql: str) -> None:
         """Raise Permanent for anything but a query over this database's tables, as the engine itself reads it."""

@@ -1,6 +1,7 @@
 """A process that dies in the middle of writing to ClickHouse: ``dying.py URL (apply|append) WRITES``.
 
-It makes that many writes of the last call and is gone before the next, without a word to anybody.
+It makes that many writes of the last call and is gone before the next (9), or after the call (0), without a word to
+anybody.
 """
 
 from __future__ import annotations

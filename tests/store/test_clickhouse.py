@@ -48,8 +48,9 @@ def store(url: str) -> Iterator[Store]:
 
 
 def test_a_process_that_dies_between_two_writes_leaves_all_of_a_change_or_nothing(tmp_path: Path) -> None:
-    # Claim, log row, four steps, removal of the log row: before the log row, with nothing, half and all of it done.
-    writes = (1, 2, 4, 6)
+    # Arrivals, claim, log row, four steps, removal of the log row: before the log row, with nothing, half and all of
+    # it done.
+    writes = (2, 3, 5, 7)
     urls = [f"clickhousedb:///{tmp_path}/{number}?interface=chdb" for number in writes]
     dying = [start_dying(url, "apply", number) for number, url in zip(writes, urls, strict=True)]
 
@@ -59,7 +60,7 @@ def test_a_process_that_dies_between_two_writes_leaves_all_of_a_change_or_nothin
 
 
 def test_a_process_that_dies_between_spans_and_their_arrivals_tells_of_them_later(url: str) -> None:
-    assert start_dying(url, "append", 1).wait() == 9
+    assert start_dying(url, "append", 1).wait() == 0  # with no other write made
 
     told = [("00000000000000000000000000000001", 3), ("00000000000000000000000000000002", 5)]
     assert arrivals(url) == told
@@ -157,6 +158,42 @@ def test_a_change_that_was_abandoned_is_finished_by_another(
     assert other.select(select(trace_arrivals)).num_rows == 0
     assert other.select(select(operation_rollups.c.sample_count)).to_pylist() == [{"sample_count": 1}]
     other.close()
+
+
+def test_arrivals_of_a_process_that_dies_after_another_has_started_are_made_good(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_diag.store.clickhouse_engine.Engine.embedded", False)
+    dying = open_store(url)
+    dying.append(trace_batch(1, 1))
+    other = open_store(url)
+    dying.append(trace_batch(2, 1))  # and is never heard of again
+    told = select(trace_arrivals.c.trace_id).order_by(trace_arrivals.c.trace_id)
+    early = other.select(told).column(0).to_pylist()
+    monkeypatch.setattr("otel_diag.store.clickhouse._ABANDONED", timedelta(0))
+    other.append(trace_batch(3, 1))
+
+    assert early == [trace_id(1)]
+    assert other.select(told).column(0).to_pylist() == [trace_id(1), trace_id(2), trace_id(3)]
+    other.close()
+
+
+def test_arrivals_of_many_commits_are_one_insert(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[str] = []
+    broken: Any = store
+    insert = broken._engine.insert
+
+    def noted(table: str, *rest: Any) -> None:
+        tables.append(table)
+        insert(table, *rest)
+
+    monkeypatch.setattr(broken._engine, "insert", noted)
+    for number in range(5):
+        store.append(trace_batch(number, 2))
+
+    assert store.select(select(trace_arrivals)).num_rows == 5
+    assert tables.count("trace_spans") == 5
+    assert tables.count("trace_arrivals") < 3
 
 
 def fail(sql: str) -> None:
