@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     settle_seconds: float = Field(
         10.0, ge=0, description="Until its newest span is this old, a trace counts as still arriving."
     )
+    max_trace_spans: int = Field(
+        50_000, gt=0, description="Spans of one trace that are examined; of more, the failed, first called and longest."
+    )
     fold_traces: int = Field(500, gt=0, description="Traces summarised in one transaction.")
 
     retention_days: int = Field(0, ge=0, description="Whole days after which spans and all else go; 0 keeps them.")

@@ -385,12 +385,19 @@ class Trace:
 
     ``spans`` is in arrival order and may hold orphans, cycles, duplicates and several roots;
     ``declared`` is what the runner said about the execution, if anything; with it, ``spans`` may be empty.
+    ``left_out``: how many spans it has beside them, of a trace too long to be read whole.
     """
 
     spans: tuple[Span, ...]
     execution_id: int | None = None
     trace_id: str | None = None
     declared: Declared | None = None
+    left_out: int = 0
+
+    @property
+    def span_count(self) -> int:
+        """With those that were left out."""
+        return len(self.spans) + self.left_out
 
 
 # --------------------------------------------------------------------------------------------------
@@ -511,16 +518,22 @@ class TimelineEntry(Answer):
 
 
 class Timeline(Answer):
+    """``spans_examined`` of ``total_spans`` were read: fewer only of a trace that is very long."""
+
     execution_id: int | None
     trace_id: str | None
     total_spans: int
+    spans_examined: int
     timeline: list[TimelineEntry]
 
 
 class TraceSummary(Answer):
+    """All but ``total_spans`` is of the ``spans_examined``: fewer only of a trace that is very long."""
+
     execution_id: int | None
     trace_id: str | None
     total_spans: int
+    spans_examined: int
     failed_spans: int
     timeout_spans: int
     total_duration_ms: float | None

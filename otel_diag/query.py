@@ -24,7 +24,7 @@ from otel_diag.analyse.summary import Summary, summarise
 from otel_diag.ask import guarded_sql
 from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
 from otel_diag.ask.intent import Filters as Narrowing
-from otel_diag.briefs import analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
+from otel_diag.briefs import SPANS_SHOWN, analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
 from otel_diag.config import Settings
 from otel_diag.decode.otlp_json import spans_to_otlp_json
 from otel_diag.diagnoses import diagnosis_of, judge_all
@@ -43,12 +43,14 @@ from otel_diag.model import (
     QueryAnswer,
     RecentFailures,
     Report,
+    RootCause,
     RootCauseType,
     SearchPage,
     ServiceEdge,
     ServiceInfo,
     ServiceMap,
     SimilarCase,
+    Span,
     SqlResult,
     Status,
     Timeline,
@@ -65,7 +67,7 @@ from otel_diag.store.schema import (
     trace_spans,
     trace_summaries,
 )
-from otel_diag.summaries import fold_declared, summary_row
+from otel_diag.summaries import fold_declared, portions, summary_row
 
 DEFAULT_WINDOW = timedelta(hours=24)
 SIMILAR_CANDIDATES = 300
@@ -141,7 +143,7 @@ class Queries:
         tenant: str = DEFAULT_TENANT,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self._reader = Reader(store, tenant)
+        self._reader = Reader(store, tenant, max_spans=settings.max_trace_spans)
         self._store = store
         self._settings = settings
         self._now = clock or (lambda: datetime.now(UTC))
@@ -155,7 +157,7 @@ class Queries:
     def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
         """The diagnosis and the timeline it is about, of one reading."""
         unit = self._unit(key)
-        reader = Reader(self._store, self._reader.tenant, remember=True)
+        reader = self._remembering()
         return self._report(reader, unit, analysis_type), self._timeline(reader, unit)
 
     def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
@@ -173,15 +175,15 @@ class Queries:
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
-        whole = self._timeline(self._reader, self._unit(key))
-        return whole.model_copy(update={"timeline": whole.timeline[:MAX_LISTED]})
+        return self._timeline(self._reader, self._unit(key), MAX_LISTED)
 
-    def _timeline(self, reader: Reader, unit: Unit) -> Timeline:
+    def _timeline(self, reader: Reader, unit: Unit, limit: int | None = None) -> Timeline:
         return Timeline(
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
-            total_spans=len(unit.trace.spans),
-            timeline=timeline.timeline(unit.trace, _baseline(reader, unit)),
+            total_spans=unit.trace.span_count,
+            spans_examined=len(unit.trace.spans),
+            timeline=timeline.timeline(unit.trace, _baseline(reader, unit), limit),
         )
 
     def summary(self, key: Key) -> TraceSummary:
@@ -191,6 +193,7 @@ class Queries:
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
             total_spans=summary.span_count,
+            spans_examined=len(unit.trace.spans),
             failed_spans=summary.failed_spans,
             timeout_spans=summary.timeout_spans,
             total_duration_ms=summary.duration_ms,
@@ -202,9 +205,9 @@ class Queries:
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
         report = timeline.gap_report(
-            unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle)
+            unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle), MAX_LISTED
         )
-        bounded = {name: getattr(report, name)[:MAX_LISTED] for name in ("spans", "gaps", "missing", "orphans")}
+        bounded = {name: getattr(report, name)[:MAX_LISTED] for name in ("gaps", "missing", "orphans")}
         return report.model_copy(update=bounded | {"next_steps": next_steps.after_gaps(report)})
 
     def compare_with_successful(self, key: Key) -> Comparison:
@@ -234,12 +237,24 @@ class Queries:
             first_divergence=divergence,
         )
 
-    def raw_trace(self, trace_id: str) -> Mapping[str, Any]:
-        """Every stored span of the trace as OTLP/JSON. Raises NotFound."""
+    def raw_trace(self, trace_id: str, *, after: str = "", limit: int | None = None) -> Mapping[str, Any]:
+        """Every stored span of the trace as OTLP/JSON. Raises NotFound, and BadInput when there are too many at once.
+
+        With ``limit`` a page of at least so many, as long as there are: those with the least span ids past ``after``,
+        none once there is no more. Spans with the same id are on the same page.
+        """
         bounds = self._reader.trace_bounds([trace_id.lower()])
         if not bounds:
             self._reader.trace(trace_id)
-        return spans_to_otlp_json(self._reader.span_rows(bounds))
+        if limit is not None:
+            return spans_to_otlp_json(self._reader.span_page(bounds, after, limit))
+        rows = self._reader.span_rows(bounds, max_rows=self._settings.max_trace_spans + 1)
+        if rows.num_rows > self._settings.max_trace_spans:
+            raise BadInput(
+                f"trace {trace_id} has more than {self._settings.max_trace_spans} spans",
+                hint="Ask for pages: limit=10000, then also after=<the greatest spanId so far>, until no span comes.",
+            )
+        return spans_to_otlp_json(rows)
 
     def trace_ids(self, *, after: str = "", limit: int = 1_000) -> list[str]:
         """Ids of stored traces in order, from the first past ``after``; none of them needs to be summarised yet."""
@@ -271,7 +286,7 @@ class Queries:
             raise self._unknown_job(job_id)
         failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
         shown = self._diagnosed(failed_first[:JOB_EXECUTIONS_SHOWN])
-        spans = self._reader.spans(self._reader.trace_bounds([r["trace_id"] for r in shown if r["trace_id"]]))
+        spans = self._first_spans([row for row in shown if row["trace_id"] is not None])
         analysis = JobAnalysis(
             job_id=job_id,
             total_executions=total or len(rows),
@@ -522,17 +537,30 @@ class Queries:
     def _diagnosed(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with their root causes; failures are judged now where the worker has not come to them yet."""
         due = [row for row in rows if row["root_cause_type"] is None and Status(row["status"]).is_failure]
-        reader = Reader(self._store, self._reader.tenant, remember=True)
-        units = reader.units(due)
-        reports = judge_all(reader, units, now=self._now(), settle=self._settle)
-        causes = {unit.unit_id: report.root_cause for unit, report in zip(units, reports, strict=True)}
+        reader = self._remembering()
+        causes: dict[str, RootCause | None] = {}
+        for part in portions(due, [row["span_count"] for row in due], reader.max_spans):
+            units = reader.units(part)
+            reports = judge_all(reader, units, now=self._now(), settle=self._settle)
+            causes |= {unit.unit_id: report.root_cause for unit, report in zip(units, reports, strict=True)}
         return [
             row if (cause := causes.get(row["unit_id"])) is None else row | {"root_cause_type": cause.root_cause_type}
             for row in rows
         ]
 
+    def _remembering(self) -> Reader:
+        return Reader(self._store, self._reader.tenant, max_spans=self._reader.max_spans, remember=True)
+
     def _of_job(self, narrowing: Narrowing) -> Select[Any]:
         return statements.executions(self._reader, narrowing, ALL_TIME, self._now() + CLOCK_SLACK)
+
+    def _first_spans(self, rows: Sequence[Row]) -> dict[str, Sequence[Span]]:
+        """Of the traces of these summaries, as many as are shown."""
+        found: dict[str, Sequence[Span]] = {}
+        for part in portions(rows, [row["span_count"] for row in rows], self._reader.max_spans):
+            spans = self._reader.spans(self._reader.trace_bounds([row["trace_id"] for row in part]))
+            found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
+        return found
 
     def _unknown_job(self, job_id: str | None) -> NotFound:
         summaries = trace_summaries.c

@@ -6,12 +6,28 @@ Between the store (Arrow rows) and the analysis (model types); used by the worke
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, FromClause, Select, Table, and_, func, or_, select
+import pyarrow as pa
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
 from otel_diag.analyse.summary import rollup_rows
@@ -39,6 +55,13 @@ PEER_LIMIT = 100
 MIN_PEERS = 20
 """Below this many samples of the same model, samples of any model are taken (spec/2: at least 20)."""
 
+MAX_TRACE_SPANS = 50_000
+"""Spans of one trace that are read where nothing else was said: some 100 MB of them."""
+
+_MOST_LEVELS = 64
+_MOST_ASKED = 2_000
+"""Times that spans above those of a long trace are looked for, and how many at a time."""
+
 MAX_ATTEMPTS = 100
 """Attempts of one execution that are looked at, the newest: a constant id would make all there is an attempt."""
 
@@ -49,13 +72,37 @@ BASELINE_AFTER = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a trace's spans lie in start time, so that reading them touches few pages."""
+    """Where a trace's spans lie in start time, so that reading them touches few pages; about how many there are."""
 
     first: int
     last: int
+    spans: int = 0
 
     def union(self, other: Bounds) -> Bounds:
-        return Bounds(min(self.first, other.first), max(self.last, other.last))
+        return Bounds(min(self.first, other.first), max(self.last, other.last), self.spans + other.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """A trace as it was read. ``left_out``: how many spans were not, by their own execution id."""
+
+    read: tuple[Span, ...] = ()
+    left_out: Mapping[int | None, int] = field(default_factory=dict)
+
+    def units(self, trace_id: str) -> tuple[Trace, ...]:
+        return split_executions(self.read, trace_id, self.left_out)
+
+    def whole(self, trace_id: str, execution_id: int | None = None, declared: Declared | None = None) -> Trace:
+        return Trace(self.read, execution_id, trace_id, declared, left_out=sum(self.left_out.values()))
+
+    def execution(self, trace_id: str | None, execution_id: int, declared: Declared | None) -> Trace:
+        """The part of a trace that is this execution; the whole of it when only the runner's record links them."""
+        if not self.read or trace_id is None:
+            return Trace((), execution_id=execution_id, declared=declared)
+        for unit in self.units(trace_id):
+            if unit.execution_id == execution_id:
+                return replace(unit, declared=declared)
+        return self.whole(trace_id, execution_id, declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +137,14 @@ def unit_id(trace: Trace) -> str:
 class Reader:
     """Reads for one tenant. Thread-safe, as the store is, unless it remembers.
 
-    With ``remember`` it reads each baseline once: for a burst of diagnoses of the same kind, then to be thrown away.
+    Of a trace with more than ``max_spans`` spans it reads that many: see :meth:`spans`. With ``remember`` it reads each
+    baseline once: for a burst of diagnoses of the same kind, then to be thrown away.
     """
 
-    def __init__(self, store: Store, tenant: str, *, remember: bool = False) -> None:
+    def __init__(self, store: Store, tenant: str, *, max_spans: int = MAX_TRACE_SPANS, remember: bool = False) -> None:
         self.store = store
         self.tenant = tenant
+        self.max_spans = max_spans
         self._memory: dict[str, Any] | None = {} if remember else None
 
     def select(self, table: Table, *columns: Any, source: FromClause | None = None) -> Select[Any]:
@@ -128,59 +177,57 @@ class Reader:
             bounds |= self.trace_bounds([declared.trace_id])
         newest_first = sorted(bounds, key=lambda trace_id: bounds[trace_id].first, reverse=True)
         newest = newest_first[0] if newest_first else None
-        spans: tuple[Span, ...] = ()
+        spans = Spans()
         if newest is not None:
-            whole = bounds[newest].union(self._arrived([newest]).get(newest, bounds[newest]))
-            spans = self.spans({newest: whole}).get(newest, ())
-        if not spans and declared is None:
+            arrived = self._arrived([newest]).get(newest)
+            whole = bounds[newest] if arrived is None else bounds[newest].union(arrived)
+            spans = self.spans({newest: whole}).get(newest, spans)
+        if not spans.read and declared is None:
             raise self._unknown_execution(execution_id)
-        unit = _unit_of(spans, newest, execution_id, declared)
+        unit = spans.execution(newest, execution_id, declared)
         summary = next((row for row in rows if row["unit_id"] == unit_id(unit)), None)
-        return Unit(unit, tuple(newest_first), _newest(spans), summary)
+        return Unit(unit, tuple(newest_first), _newest(spans.read), summary)
 
     def units(self, rows: Sequence[Row]) -> list[Unit]:
         """The units of these summary rows, in their order, read together. Those without content left are skipped."""
-        traces = [row["trace_id"] for row in rows if row["trace_id"] is not None]
-        arrived = self._arrived(traces)
-        bounds = {
-            row["trace_id"]: _bounds(row).union(arrived.get(row["trace_id"], _bounds(row)))
-            for row in rows
-            if row["trace_id"] is not None
-        }
+        bounds = self._arrived([row["trace_id"] for row in rows if row["trace_id"] is not None])
+        for row in rows:
+            if (trace_id := row["trace_id"]) is not None:
+                bounds[trace_id] = bounds[trace_id].union(_bounds(row)) if trace_id in bounds else _bounds(row)
         spans = self.spans(bounds)
         declared = self.declared([row["execution_id"] for row in rows if row["execution_id"] is not None], [])
         units = []
         for row in rows:
-            found = spans.get(row["trace_id"], ())
+            found = spans.get(row["trace_id"], Spans())
             said = declared.get(row["execution_id"])
-            if not found and said is None:
+            if not found.read and said is None:
                 continue
             if row["execution_id"] is None:
-                trace = Trace(found, trace_id=row["trace_id"])
+                trace = found.whole(row["trace_id"])
             else:
-                trace = _unit_of(found, row["trace_id"], row["execution_id"], said)
-            trace_ids = (row["trace_id"],) if found else ()
-            units.append(Unit(trace, trace_ids, _newest(found), row))
+                trace = found.execution(row["trace_id"], row["execution_id"], said)
+            trace_ids = (row["trace_id"],) if found.read else ()
+            units.append(Unit(trace, trace_ids, _newest(found.read), row))
         return units
 
     def trace(self, trace_id: str) -> Unit:
         """A whole trace; one that belongs to a single execution is that execution's. Raises NotFound."""
         trace_id = trace_id.lower()
         bounds = self.trace_bounds([trace_id])
-        spans = self.spans(bounds).get(trace_id, ())
-        if not spans:
+        found = self.spans(bounds).get(trace_id, Spans())
+        if not found.read:
             raise self._unknown_trace(trace_id)
-        units = split_executions(spans, trace_id)
+        units = found.units(trace_id)
         execution_ids = [unit.execution_id for unit in units if unit.execution_id is not None]
         declared = self.declared(execution_ids, [trace_id])
-        linked = next((found for found in declared.values() if found.trace_id == trace_id), None)
+        linked = next((told for told in declared.values() if told.trace_id == trace_id), None)
         if len(units) == 1:
             execution_id = units[0].execution_id if linked is None else linked.execution_id
             said = declared.get(execution_id) if execution_id is not None else None
-            unit = Trace(spans, execution_id=execution_id, trace_id=trace_id, declared=said)
+            unit = found.whole(trace_id, execution_id, said)
         else:
-            unit = Trace(spans, trace_id=trace_id)
-        return Unit(unit, (trace_id,), _newest(spans), self._summary(unit))
+            unit = found.whole(trace_id)
+        return Unit(unit, (trace_id,), _newest(found.read), self._summary(unit))
 
     def _summary(self, trace: Trace) -> Row | None:
         rows = self.rows(self.select(trace_summaries).where(trace_summaries.c.unit_id == unit_id(trace)))
@@ -190,31 +237,86 @@ class Reader:
         """The spans behind a peer. Empty when they are gone."""
         if peer.trace_id is None:
             return Trace((), execution_id=peer.execution_id)
-        spans = self.spans(self.trace_bounds([peer.trace_id])).get(peer.trace_id, ())
+        found = self.spans(self.trace_bounds([peer.trace_id])).get(peer.trace_id, Spans())
         if peer.execution_id is None:
-            return Trace(spans, trace_id=peer.trace_id)
-        return _unit_of(spans, peer.trace_id, peer.execution_id, None)
+            return found.whole(peer.trace_id)
+        return found.execution(peer.trace_id, peer.execution_id, None)
 
-    def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
-        """All spans of these traces, in start order, in one read. Traces without spans are absent."""
+    def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
+        """The spans of these traces, in start order, in one read. Traces without spans are absent.
+
+        Of a trace with more than ``max_spans``: a tenth is kept for the spans above the others, the rest are those that
+        did not complete, then roots, then what other services called, then all others, each with the longest first and
+        the earliest of these. The same ones in every read of the same trace.
+        """
         if not bounds:
             return {}
-        table = self.span_rows(bounds)
-        traces: dict[str, list[Span]] = {}
-        for span in table_to_spans(table):
-            traces.setdefault(span.trace_id, []).append(span)
-        return {trace_id: tuple(spans) for trace_id, spans in traces.items()}
+        if max(bound.spans for bound in bounds.values()) <= self.max_spans:
+            table = self._span_rows(bounds, max_rows=self.max_spans + 1)
+            if table.num_rows <= self.max_spans:
+                return {trace_id: Spans(spans) for trace_id, spans in _by_trace(table).items()}
+        return self._some_spans(bounds)
 
-    def span_rows(self, bounds: Mapping[str, Bounds]) -> Any:
-        """The stored rows (Arrow) of these traces, in start order."""
+    def span_rows(self, bounds: Mapping[str, Bounds], *, max_rows: int) -> pa.Table:
+        """The stored rows of these traces, or the first ``max_rows``, in start order."""
+        return self._span_rows(bounds, max_rows=max_rows)
+
+    def span_page(self, bounds: Mapping[str, Bounds], after: str, size: int) -> pa.Table:
+        """Rows with the next span ids past ``after``, in start order: at least ``size``, else all that are left."""
+        spans = trace_spans.c
+        following = self._spans_of(bounds, spans.span_id).where(spans.span_id > after)
+        last = self.rows(following.order_by(spans.span_id).offset(size - 1).limit(1))
+        return self._span_rows(bounds, spans.span_id > after, *(spans.span_id <= row["span_id"] for row in last))
+
+    def _span_rows(self, bounds: Mapping[str, Bounds], *more: Any, max_rows: int | None = None) -> pa.Table:
+        spans = trace_spans.c
+        statement = self._spans_of(bounds).where(*more).order_by(spans.start_unix_nano, spans.span_id)
+        return self.store.select(statement, max_rows=max_rows)
+
+    def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
         first = min((bound.first for bound in bounds.values()), default=0)
         last = max((bound.last for bound in bounds.values()), default=0)
         spans = trace_spans.c
-        return self.store.select(
-            self.select(trace_spans)
-            .where(spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last))
-            .order_by(spans.start_unix_nano, spans.span_id)
+        return self.select(trace_spans, *columns).where(
+            spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last)
         )
+
+    def _some_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
+        """As :meth:`spans`, for traces of which some may be too long."""
+        spans = trace_spans.c
+        totals: dict[str, Counter[int | None]] = {}
+        counts = self._spans_of(bounds, spans.trace_id, spans.execution_id, func.count().label("spans"))
+        for row in self.rows(counts.group_by(spans.trace_id, spans.execution_id)):
+            totals.setdefault(row["trace_id"], Counter())[row["execution_id"]] += row["spans"]
+        short = {trace_id: bounds[trace_id] for trace_id, total in totals.items() if total.total() <= self.max_spans}
+        found = {trace_id: Spans(read) for trace_id, read in _by_trace(self._span_rows(short)).items()} if short else {}
+        for trace_id in totals.keys() - short.keys():
+            read = tuple(table_to_spans(self._most_telling(trace_id, bounds[trace_id])))
+            totals[trace_id].subtract(span.execution_id for span in read)
+            found[trace_id] = Spans(read, {key: count for key, count in totals[trace_id].items() if count > 0})
+        return found
+
+    def _most_telling(self, trace_id: str, within: Bounds) -> pa.Table:
+        """``max_spans`` rows of a trace that has more, in start order."""
+        bounds = {trace_id: within}
+        kept = max(1, self.max_spans - self.max_spans // 10)
+        names = [f"key_{position}" for position in range(len(_RANK))]
+        ranked = self._spans_of(bounds, *(key.label(name) for key, name in zip(_RANK, names, strict=True)))
+        (last,) = self.rows(ranked.order_by(*names).offset(kept - 1).limit(1))
+        table = self._span_rows(bounds, _up_to(_RANK, [last[name] for name in names]))
+        asked: set[str] = set()
+        newest = table
+        for _ in range(_MOST_LEVELS):
+            known = {*table.column("span_id").to_pylist()}
+            parents = newest.sort_by([("status", "descending")]).column("parent_span_id").to_pylist()
+            above = list(dict.fromkeys(p for p in parents if p is not None and p not in known and p not in asked))
+            above = above[: min(_MOST_ASKED, self.max_spans - table.num_rows)]
+            if not above:
+                break
+            asked.update(above)
+            newest = self._span_rows(bounds, trace_spans.c.span_id.in_(above), max_rows=self.max_spans - table.num_rows)
+            table = pa.concat_tables([table, newest])
+        return table.sort_by([("start_unix_nano", "ascending"), ("span_id", "ascending")])
 
     def trace_bounds(self, trace_ids: Collection[str]) -> dict[str, Bounds]:
         """Bounds of the traces that are known, from their summaries and from what was not summarised yet."""
@@ -232,11 +334,17 @@ class Reader:
             return {}
         first, last = func.min(table.c.min_start_unix_nano), func.max(table.c.max_start_unix_nano)
         statement = (
-            self.select(table, table.c.trace_id, first.label("first"), last.label("last"))
+            self.select(
+                table,
+                table.c.trace_id,
+                first.label("first"),
+                last.label("last"),
+                cast(func.sum(table.c.span_count), BigInteger).label("spans"),
+            )
             .where(table.c.trace_id.in_(list(trace_ids)))
             .group_by(table.c.trace_id)
         )
-        return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}
+        return {row["trace_id"]: Bounds(row["first"], row["last"], row["spans"]) for row in self.rows(statement)}
 
     def _unfolded(self, execution_id: int) -> dict[str, Bounds]:
         """Traces of an execution among the spans that no summary has seen yet."""
@@ -448,17 +556,38 @@ def _keys(operations: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
 
 
 def _bounds(row: Row) -> Bounds:
-    return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"])
+    return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"], row["span_count"])
 
 
-def _unit_of(spans: tuple[Span, ...], trace_id: str | None, execution_id: int, declared: Declared | None) -> Trace:
-    """The part of a trace that is this execution; the whole of it when only the runner's record links them."""
-    if not spans or trace_id is None:
-        return Trace((), execution_id=execution_id, declared=declared)
-    for unit in split_executions(spans, trace_id):
-        if unit.execution_id == execution_id:
-            return replace(unit, declared=declared)
-    return Trace(spans, execution_id=execution_id, trace_id=trace_id, declared=declared)
+def _by_trace(table: pa.Table) -> dict[str, tuple[Span, ...]]:
+    traces: dict[str, list[Span]] = {}
+    for span in table_to_spans(table):
+        traces.setdefault(span.trace_id, []).append(span)
+    return {trace_id: tuple(spans) for trace_id, spans in traces.items()}
+
+
+def _rank() -> tuple[ColumnElement[Any], ...]:
+    """What orders the spans of a trace, the most telling first. No two spans of a trace are alike in it."""
+    spans = trace_spans.c
+    kind = case(
+        (spans.status != Status.COMPLETED.value, 0),
+        (spans.parent_span_id.is_(None), 1),
+        (spans.kind.in_(["server", "consumer"]), 2),
+        else_=3,
+    )
+    # In whole microseconds: what an engine says of a double need not be the same when it is given back.
+    length = cast(func.coalesce(spans.duration_ms, 0.0) * 1000, BigInteger)
+    return kind, -length, spans.start_unix_nano, spans.span_id, spans.content_hash
+
+
+_RANK = _rank()
+
+
+def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether the keys come before these values, or are these."""
+    key, value = keys[0], values[0]
+    at_value = _up_to(keys[1:], values[1:]) if len(keys) > 1 else true()
+    return or_(key < value, and_(key == value, at_value))
 
 
 def _newest(spans: Iterable[Span]) -> datetime | None:

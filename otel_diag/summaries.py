@@ -7,16 +7,15 @@ a span adds to them once, the first time it is folded; an execution's own durati
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, delete, func, or_, select
+from sqlalchemy import BigInteger, Table, cast, delete, func, or_, select
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
 from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
-from otel_diag.analyse.tree import split_executions
 from otel_diag.model import Declared, Span, Status, Trace
 from otel_diag.reader import BASELINE_BEFORE, MAX_ATTEMPTS, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
 from otel_diag.store.base import Accumulate, Change, Delete, Upsert
@@ -36,23 +35,45 @@ SUSPECT_FACTOR = 1.5
 """With one, a completed execution longer than this many times the median of its kind is."""
 
 _SKETCH_TABLES = (operation_rollups, execution_rollups, operation_baselines)
+_Item = TypeVar("_Item")
 _SketchKey = tuple[Any, ...]
 """The primary key of a sketch row without its tenant."""
 
 
-def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> list[Change]:
+def fold_traces(reader: Reader, trace_ids: Collection[str], now: datetime) -> Iterator[list[Change]]:
     """The changes that bring these traces' summaries up to date and take their arrivals off the list.
 
-    To be applied in one transaction: a Conflict then means that another worker was first, and nothing was done.
+    Each list is to be applied, in one transaction, before the next is asked for; a Conflict then means that another
+    worker was first, and nothing was done. There are several when the traces hold more spans than are read at once.
     """
     arrivals = _arrivals(reader, trace_ids)
     old_rows = reader.rows(reader.select(trace_summaries).where(trace_summaries.c.trace_id.in_(list(trace_ids))))
-    spans = reader.spans(_bounds([*arrivals, *old_rows]))
-    units = [unit for trace_id, found in spans.items() for unit in split_executions(found, trace_id)]
-    changes = _replace(reader, _with_declared(reader, units, trace_ids), old_rows, now, _arrived_in(arrivals))
+    bounds = _bounds([*arrivals, *old_rows])
+    parts = portions(list(trace_ids), [bounds[t].spans if t in bounds else 0 for t in trace_ids], reader.max_spans)
+    if len(parts) > 1:
+        for part in parts:
+            yield from fold_traces(reader, part, now)
+        return
+    spans = reader.spans(bounds)
+    units = [unit for trace_id, found in spans.items() for unit in found.units(trace_id)]
+    units = _with_declared(reader, units, trace_ids)
+    changes = _replace(reader, units, old_rows, now, bounds, _arrived_in(arrivals))
     if arrivals:
         changes.append(_delete_arrivals(reader.tenant, arrivals))
-    return changes
+    yield changes
+
+
+def portions(items: Sequence[_Item], sizes: Sequence[int], most: int) -> list[Sequence[_Item]]:
+    """The items in order, as many together as have no more than ``most`` in sum; at least one."""
+    parts: list[list[_Item]] = []
+    room = -1
+    for item, size in zip(items, sizes, strict=True):
+        if size > room:
+            parts.append([])
+            room = most
+        parts[-1].append(item)
+        room -= size
+    return [*parts]
 
 
 def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Change]:
@@ -76,16 +97,17 @@ def fold_declared(reader: Reader, declared: Declared, now: datetime) -> list[Cha
     newest_first = reader.select(trace_summaries).where(own).order_by(summaries.min_start_unix_nano.desc())
     old_rows = reader.rows(newest_first.limit(MAX_ATTEMPTS))
     trace_ids = {t for t in (declared.trace_id, *(old["trace_id"] for old in old_rows)) if t is not None}
-    spans = reader.spans(reader.trace_bounds(trace_ids)) if trace_ids else {}
+    bounds = reader.trace_bounds(trace_ids)
+    spans = reader.spans(bounds)
     units = [
         replace(unit, execution_id=declared.execution_id, declared=declared)
         for trace_id, found in spans.items()
-        for unit in split_executions(found, trace_id)
+        for unit in found.units(trace_id)
         if unit.execution_id == declared.execution_id or (unit.execution_id is None and trace_id == declared.trace_id)
     ]
     units = units or [Trace((), execution_id=declared.execution_id, declared=declared)]
     # Spans that are not folded yet are counted by the fold that takes their arrivals off the list.
-    return [Upsert(executions, [row]), *_replace(reader, units, old_rows, now, _arrived_in([]))]
+    return [Upsert(executions, [row]), *_replace(reader, units, old_rows, now, bounds, _arrived_in([]))]
 
 
 def _arrivals(reader: Reader, trace_ids: Collection[str]) -> list[Row]:
@@ -99,6 +121,7 @@ def _arrivals(reader: Reader, trace_ids: Collection[str]) -> list[Row]:
             func.count().label("arrivals"),
             func.min(arrivals.min_start_unix_nano).label("min_start_unix_nano"),
             func.max(arrivals.max_start_unix_nano).label("max_start_unix_nano"),
+            cast(func.sum(arrivals.span_count), BigInteger).label("span_count"),
         )
         .where(arrivals.trace_id.in_(list(trace_ids)))
         .group_by(arrivals.trace_id, arrivals.ingested_at)
@@ -120,7 +143,7 @@ def _delete_arrivals(tenant: str, arrivals: Sequence[Row]) -> Delete:
 def _bounds(rows: Iterable[Row]) -> dict[str, Bounds]:
     found: dict[str, Bounds] = {}
     for row in rows:
-        bounds = Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"])
+        bounds = Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"], row["span_count"])
         known = found.get(row["trace_id"])
         found[row["trace_id"]] = known.union(bounds) if known else bounds
     return found
@@ -142,17 +165,22 @@ def _with_declared(reader: Reader, units: Iterable[Trace], trace_ids: Collection
 
 
 def _replace(
-    reader: Reader, units: Sequence[Trace], old_rows: Sequence[Row], now: datetime, is_new: Callable[[Span], bool]
+    reader: Reader,
+    units: Sequence[Trace],
+    old_rows: Sequence[Row],
+    now: datetime,
+    bounds: Mapping[str, Bounds],
+    is_new: Callable[[Span], bool],
 ) -> list[Change]:
     """Upsert the units' rows, delete the rows they supersede, and carry the difference into the rollups.
 
-    ``is_new``: whether a span is to be counted in them now.
+    ``bounds``: of their traces. ``is_new``: whether a span is to be counted in them now.
     """
     old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
     sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
     for unit in units:
-        rows.append(summary_row(reader.tenant, unit, now))
+        rows.append(_within(bounds, unit, summary_row(reader.tenant, unit, now)))
         sketches.add_spans(rollup_rows(unit, is_new))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
@@ -298,6 +326,14 @@ def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
         "folded_until": newest,
         "folded_at": now,
     }
+
+
+def _within(bounds: Mapping[str, Bounds], unit: Trace, row: Row) -> Row:
+    """A row that leads to all spans of its trace, where some were left out."""
+    if not unit.left_out or unit.trace_id is None or unit.trace_id not in bounds:
+        return row
+    whole = bounds[unit.trace_id]
+    return row | {"min_start_unix_nano": whole.first, "max_start_unix_nano": whole.last}
 
 
 def _nanos(moment: datetime | None) -> int:

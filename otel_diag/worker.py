@@ -26,7 +26,7 @@ from otel_diag.reader import Reader, Row
 from otel_diag.self_traces import record
 from otel_diag.store.base import Delete, Store
 from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
-from otel_diag.summaries import fold_declared, fold_traces
+from otel_diag.summaries import fold_declared, fold_traces, portions
 
 log = logging.getLogger(__name__)
 
@@ -154,14 +154,15 @@ class Worker:
         for row in self._store.select(statement).to_pylist():
             due.setdefault(row["tenant"], []).append(row["trace_id"])
         for tenant, trace_ids in due.items():
-            reader = Reader(self._store, tenant)
+            reader = Reader(self._store, tenant, max_spans=self._settings.max_trace_spans)
             fold, forget = partial(self._fold, reader, now), partial(self._forget, reader)
             self._in_stretches(trace_ids, fold, forget, BUSY_FOLDS)
         return bool(due)
 
     def _fold(self, reader: Reader, now: datetime, trace_ids: Sequence[str]) -> None:
         started = time.time_ns()
-        self._store.apply(fold_traces(reader, trace_ids, now))
+        for changes in fold_traces(reader, trace_ids, now):
+            self._store.apply(changes)
         self.counters.folded_traces += len(trace_ids)
         record("fold", started, {"otel_diag.traces": len(trace_ids)}, trace_ids=trace_ids)
 
@@ -199,7 +200,7 @@ class Worker:
         for row in self._store.select(statement).to_pylist():
             due.setdefault(row["tenant"], []).append(row)
         for tenant, rows in due.items():
-            reader = Reader(self._store, tenant, remember=True)
+            reader = Reader(self._store, tenant, max_spans=self._settings.max_trace_spans, remember=True)
             self._in_stretches(
                 rows,
                 partial(self._diagnose, reader, now, settle),
@@ -210,6 +211,12 @@ class Worker:
 
     def _diagnose(self, reader: Reader, now: datetime, settle: timedelta, rows: Sequence[Row]) -> None:
         started = time.time_ns()
+        for part in portions(rows, [row["span_count"] for row in rows], reader.max_spans):
+            self._judge(reader, now, settle, part)
+        trace_ids = [row["trace_id"] or "" for row in rows]
+        record("diagnose", started, {"otel_diag.executions": len(rows)}, trace_ids=trace_ids)
+
+    def _judge(self, reader: Reader, now: datetime, settle: timedelta, rows: Sequence[Row]) -> None:
         units = reader.units(rows)
         judge_all(reader, units, now=now, settle=settle)
         self.counters.diagnosed += len(units)
@@ -217,15 +224,14 @@ class Worker:
         current = {unit.unit_id: summarise(unit.trace).content_key for unit in units}
         stale = [row for row in rows if current.get(row["unit_id"]) != row["content_key"]]
         self._refresh(reader, stale, {unit.unit_id: unit.trace.declared for unit in units}, now)
-        trace_ids = [row["trace_id"] or "" for row in rows]
-        record("diagnose", started, {"otel_diag.executions": len(units)}, trace_ids=trace_ids)
 
     def _refresh(
         self, reader: Reader, stale: Sequence[Row], declared: Mapping[str, Declared | None], now: datetime
     ) -> None:
         """Fold anew what these summaries are of; one of an execution that nothing is left of goes."""
         if trace_ids := {row["trace_id"] for row in stale if row["trace_id"] is not None}:
-            self._store.apply(fold_traces(reader, trace_ids, now))
+            for changes in fold_traces(reader, trace_ids, now):
+                self._store.apply(changes)
         for row in stale:
             if row["trace_id"] is not None:
                 continue

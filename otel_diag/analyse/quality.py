@@ -16,9 +16,15 @@ _LAST_NANO: Final = 9_183_110_400 * 10**9
 
 
 def data_quality(
-    tree: Tree, skew: Skew, baseline: Baseline, *, still_arriving: bool = False, notes: Sequence[str] = ()
+    tree: Tree,
+    skew: Skew,
+    baseline: Baseline,
+    *,
+    left_out: int = 0,
+    still_arriving: bool = False,
+    notes: Sequence[str] = (),
 ) -> DataQuality:
-    """Flags with span ids, each list cut at 50; a note says so where one was cut."""
+    """Flags with span ids, each list cut at 50; a note says so where one was cut, or spans were left out."""
     spans = tree.spans
     lists = {
         "orphans": [spans[i].span_id for i in tree.orphans],
@@ -31,6 +37,10 @@ def data_quality(
         "running_spans": [s.span_id for s in spans if s.end_unix_nano is None],
     }
     cut = [f"{name}: the first {MAX_IDS} of {len(ids)}" for name, ids in lists.items() if len(ids) > MAX_IDS]
+    examined = (
+        f"{len(spans):,} of {len(spans) + left_out:,} spans were examined: those that failed, roots, entries and the "
+        "longest, with the spans above them. Counts and gaps are of these; an orphan may hang below one left out."
+    )
     skewed = [
         f"the clock of {o.callee[0]} is {_signed(o.offset_ns)} ms against {o.caller[0]}, "
         f"give or take {o.bound_ns / 1e6:,.0f} ms"
@@ -38,7 +48,7 @@ def data_quality(
         if abs(o.offset_ns) >= 1_000_000
     ]
     return DataQuality(
-        spans=len(spans),
+        spans=len(spans) + left_out,
         spans_examined=len(spans),
         roots=len(tree.roots),
         missing_root=bool(spans) and len(tree.orphans) == len(tree.roots),
@@ -47,7 +57,7 @@ def data_quality(
         skew_bound_ms=skew.max_bound_ms,
         baseline_executions=len(baseline.peers),
         thresholds="baseline" if baseline.is_learned else "constants",
-        notes=[*notes, *_first(skewed), *cut],
+        notes=[*([examined] if left_out else ()), *notes, *_first(skewed), *cut],
         **{name: _first(ids) for name, ids in lists.items()},
     )
 

@@ -37,7 +37,8 @@ class Summary:
     - ``critical_path``: plain elements in time order, neighbours merged.
     - ``services``: in order of appearance.
     - ``failure_point``: the element of the deepest error that reached the root.
-    - ``complete``: it has a root and no orphans, and nothing runs.
+    - ``span_count``: with those that were left out; the other counts and times are of the spans examined.
+    - ``complete``: it has a root and no orphans, nothing runs, and no span was left out.
     """
 
     root_service: str
@@ -118,7 +119,7 @@ def summary_of(trace: Trace, tree: Tree, skew: Skew, outcome: Outcome) -> Summar
         started_at=started_at,
         completed_at=completed_at,
         duration_ms=duration,
-        span_count=len(spans),
+        span_count=trace.span_count,
         failed_spans=sum(s.status == Status.FAILED for s in spans),
         timeout_spans=sum(s.status == Status.TIMEOUT for s in spans),
         max_span_duration_ms=max((d for s in spans if (d := s.duration_ms) is not None), default=None),
@@ -128,7 +129,10 @@ def summary_of(trace: Trace, tree: Tree, skew: Skew, outcome: Outcome) -> Summar
         critical_path=_critical(tree, skew, outcome),
         signature=_hash64(elements),
         content_key=_content_key(trace),
-        complete=root is not None and not tree.orphans and all(s.end_unix_nano is not None for s in spans),
+        complete=root is not None
+        and not tree.orphans
+        and not trace.left_out
+        and all(s.end_unix_nano is not None for s in spans),
         execution_id=trace.execution_id,
         trace_id=trace.trace_id,
         job_id=inherited(root, spans, lambda s: s.job_id) or (declared.job_id if declared else None),
@@ -243,6 +247,8 @@ def _content_key(trace: Trace) -> int:
     parts = sorted(
         f"{s.span_id}/{s.content_hash}/{s.start_unix_nano}/{s.end_unix_nano}/{s.status}" for s in trace.spans
     )
+    if trace.left_out:
+        parts.append(f"and {trace.left_out} more")
     if trace.declared is not None:
         said = trace.declared
         ended = said.completed_at and _utc(said.completed_at)

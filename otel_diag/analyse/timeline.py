@@ -31,31 +31,33 @@ def anomaly_of(span: Span, baseline: Baseline) -> str | None:
     )
 
 
-def timeline(trace: Trace, baseline: Baseline) -> list[TimelineEntry]:
-    """Every span in order of its recorded start, times in ms from the first one."""
+def timeline(trace: Trace, baseline: Baseline, limit: int | None = None) -> list[TimelineEntry]:
+    """Every span, or the first ``limit``, in order of its recorded start, times in ms from the first one."""
     tree = build_tree(trace.spans)
     skew = estimate_skew(tree)
-    return _entries(tree, skew, baseline, find_gaps(tree, skew, baseline))
+    return _entries(tree, skew, baseline, find_gaps(tree, skew, baseline), limit)
 
 
-def gap_report(trace: Trace, baseline: Baseline, still_arriving: bool = False) -> GapReport:
-    """Gaps, absent hops and orphans of a trace, with its timeline."""
+def gap_report(trace: Trace, baseline: Baseline, still_arriving: bool = False, limit: int | None = None) -> GapReport:
+    """Gaps, absent hops and orphans of a trace, with its timeline, of which the first ``limit`` spans."""
     tree = build_tree(trace.spans)
     skew = estimate_skew(tree)
     gaps = find_gaps(tree, skew, baseline)
     return GapReport(
         trace_id=trace.trace_id,
         execution_id=trace.execution_id,
-        total_spans=len(tree.spans),
-        spans=_entries(tree, skew, baseline, gaps),
+        total_spans=trace.span_count,
+        spans=_entries(tree, skew, baseline, gaps, limit),
         gaps=list(gaps),
         missing=list(missing_hops(tree, baseline, still_arriving=still_arriving)),
         orphans=[tree.spans[i].span_id for i in tree.orphans],
-        data_quality=data_quality(tree, skew, baseline, still_arriving=still_arriving),
+        data_quality=data_quality(tree, skew, baseline, left_out=trace.left_out, still_arriving=still_arriving),
     )
 
 
-def _entries(tree: Tree, skew: Skew, baseline: Baseline, gaps: tuple[Gap, ...]) -> list[TimelineEntry]:
+def _entries(
+    tree: Tree, skew: Skew, baseline: Baseline, gaps: tuple[Gap, ...], limit: int | None
+) -> list[TimelineEntry]:
     critical = {segment.span for segment in critical_path(tree, skew.times, find_root(tree))}
     after: dict[str, Gap] = {}
     for gap in gaps:
@@ -63,7 +65,7 @@ def _entries(tree: Tree, skew: Skew, baseline: Baseline, gaps: tuple[Gap, ...]) 
             after[gap.after_span] = gap
     first = min((s.start_unix_nano for s in tree.spans), default=0)
     entries: list[TimelineEntry] = []
-    for i, span in enumerate(tree.spans):
+    for i, span in enumerate(tree.spans[:limit]):
         reason = anomaly_of(span, baseline)
         following = after.get(span.span_id)
         if reason is None and following is not None and following.is_anomaly:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from otel_diag.model import Span, Trace
 
 NO_PARENT = -1
+NOTHING: Mapping[int | None, int] = MappingProxyType({})
 
 Times = Sequence[tuple[int, int]]
 """(start, end) in ns for each span of a tree, end never before start."""
@@ -159,15 +161,20 @@ def raw_times(tree: Tree) -> list[tuple[int, int]]:
     ]
 
 
-def split_executions(spans: Sequence[Span], trace_id: str) -> tuple[Trace, ...]:
+def split_executions(
+    spans: Sequence[Span], trace_id: str, left_out: Mapping[int | None, int] = NOTHING
+) -> tuple[Trace, ...]:
     """The units of diagnosis within one trace, in order of execution id.
+
+    ``left_out``: how many spans of the trace are not among ``spans``, by their own execution id.
 
     No or one execution id: the whole trace is one unit. Several: each unit holds the spans whose own execution
     id, else that of their nearest ancestor, is that id; spans above them all belong to none.
     """
     ids = {s.execution_id for s in spans if s.execution_id is not None}
     if len(ids) <= 1:
-        return (Trace(spans=tuple(spans), execution_id=next(iter(ids), None), trace_id=trace_id),)
+        found = next(iter(ids), None)
+        return (Trace(tuple(spans), execution_id=found, trace_id=trace_id, left_out=sum(left_out.values())),)
     tree = build_tree(spans)
     owner: list[int | None] = [None] * len(tree.spans)
     units: dict[int, list[Span]] = {i: [] for i in sorted(ids)}
@@ -180,4 +187,7 @@ def split_executions(spans: Sequence[Span], trace_id: str) -> tuple[Trace, ...]:
         owner[node] = owned
         if owned is not None:
             units[owned].append(span)
-    return tuple(Trace(tuple(members), execution_id, trace_id) for execution_id, members in units.items())
+    return tuple(
+        Trace(tuple(members), execution_id, trace_id, left_out=left_out.get(execution_id, 0))
+        for execution_id, members in units.items()
+    )

@@ -119,8 +119,9 @@ class RemoteQueries:
     def trace_ids(self, *, after: str = "", limit: int = 1_000) -> list[str]:
         return self._parse(_IDS.validate_json, self._call("GET", "/traces", params={"after": after, "limit": limit}))
 
-    def raw_trace(self, trace_id: str) -> Mapping[str, Any]:
-        return self._parse(_RAW.validate_json, self._call("GET", f"/traces/{trace_id}"))
+    def raw_trace(self, trace_id: str, *, after: str = "", limit: int | None = None) -> Mapping[str, Any]:
+        params = _given({"after": after or None, "limit": limit})
+        return self._parse(_RAW.validate_json, self._call("GET", f"/traces/{trace_id}", params=params))
 
     def declare_execution(self, declared: Declared) -> None:
         self._call("POST", "/executions", json=_given(_DECLARED.dump_python(declared, mode="json")))

@@ -193,7 +193,7 @@ class OneIncident:
         return self._answer("diagnose", report, key, analysis_type)
 
     def timeline(self, key: Key) -> Timeline:
-        answer = Timeline(execution_id=EXECUTION, trace_id=TRACE, total_spans=2, timeline=SPANS)
+        answer = Timeline(execution_id=EXECUTION, trace_id=TRACE, total_spans=2, spans_examined=2, timeline=SPANS)
         return self._answer("timeline", answer, key)
 
     def summary(self, key: Key) -> TraceSummary:
@@ -201,6 +201,7 @@ class OneIncident:
             execution_id=EXECUTION,
             trace_id=TRACE,
             total_spans=2,
+            spans_examined=2,
             failed_spans=0,
             timeout_spans=1,
             total_duration_ms=240_000.0,
@@ -348,8 +349,8 @@ class OneIncident:
     def trace_ids(self, *, after: str = "", limit: int = 1_000) -> list[str]:
         return self._answer("trace_ids", [TRACE] if after < TRACE else [], after, limit)
 
-    def raw_trace(self, trace_id: str) -> Mapping[str, Any]:
-        return self._answer("raw_trace", {"resourceSpans": []}, Key(trace_id=trace_id))
+    def raw_trace(self, trace_id: str, *, after: str = "", limit: int | None = None) -> Mapping[str, Any]:
+        return self._answer("raw_trace", {"resourceSpans": []}, Key(trace_id=trace_id), after, limit)
 
     def declare_execution(self, declared: Declared) -> None:
         self._answer("declare_execution", None)

@@ -37,6 +37,7 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda q: q.service_map(NOW),
     lambda q: q.trace_ids(after="0", limit=7),
     lambda q: q.raw_trace(TRACE),
+    lambda q: q.raw_trace(TRACE, after="ab", limit=9),
 ]
 
 

@@ -81,7 +81,9 @@ def test_sections_with_nothing_to_say_are_left_out(incident: OneIncident) -> Non
             "next_steps": [],
         }
     )
-    page = render.report(bare, Timeline(execution_id=EXECUTION, trace_id=None, total_spans=0, timeline=[]))
+    page = render.report(
+        bare, Timeline(execution_id=EXECUTION, trace_id=None, total_spans=0, spans_examined=0, timeline=[])
+    )
     assert page.count("#") == 1
     assert "No span of it is stored." in page
 
@@ -145,7 +147,9 @@ def test_a_long_timeline_keeps_what_matters_and_says_what_it_left_out(incident: 
     entries[400] = entry(400, status=Status.FAILED)
     entries[450] = entry(450, is_anomaly=True)
     entries[499] = entry(499, critical=True)
-    timeline = Timeline(execution_id=EXECUTION, trace_id=TRACE, total_spans=1_000_000, timeline=entries)
+    timeline = Timeline(
+        execution_id=EXECUTION, trace_id=TRACE, total_spans=1_000_000, spans_examined=50_000, timeline=entries
+    )
     page = render.report(incident.diagnose(key), timeline)
     shown = re.findall(r"step (\d+)", page)
     assert len(shown) == render.MAX_SPANS

@@ -71,7 +71,8 @@ def test_diagnose_answers_with_every_field_of_the_report(http: TestClient) -> No
         ("GET", "operations?service=runner", None, ("operations", "runner", None)),
         ("GET", "service-map", None, ("service_map", None)),
         ("GET", "traces", None, ("trace_ids", "", 1_000)),
-        ("GET", f"traces/{TRACE}", None, ("raw_trace", BY_TRACE)),
+        ("GET", f"traces/{TRACE}", None, ("raw_trace", BY_TRACE, "", None)),
+        ("GET", f"traces/{TRACE}?after=ab&limit=9", None, ("raw_trace", BY_TRACE, "ab", 9)),
         ("POST", "sql", {"statement": "SELECT 1", "max_rows": 3}, ("sql", "SELECT 1", 3, False)),
     ],
 )

@@ -63,7 +63,14 @@ def diagnose(
         findings=_report_findings(ctx, findings, gaps),
         recommendations=list(dict.fromkeys(f.recommendation for f in findings))[:5],
         timing_breakdown=_timing(ctx),
-        data_quality=data_quality(ctx.raw, ctx.skew, baseline, still_arriving=still_arriving, notes=_notes(ctx)),
+        data_quality=data_quality(
+            ctx.raw,
+            ctx.skew,
+            baseline,
+            left_out=trace.left_out,
+            still_arriving=still_arriving,
+            notes=_notes(ctx),
+        ),
     )
 
 

@@ -46,6 +46,7 @@ from otel_diag.present.cli.transfer import (
     import_parts,
     imported_json,
     trace_ids,
+    trace_pages,
 )
 from otel_diag.present.client import AnyQueries
 from otel_diag.present.inputs import make_filters, make_key, parse_key, parse_moment, parse_size
@@ -281,7 +282,7 @@ def export(
     store: Store = None,
     as_json: Annotated[bool, typer.Option("--json", help="With -o: say what was written as JSON.")] = False,
 ) -> None:
-    """Write traces as OTLP/JSON, one a line, as they were received."""
+    """Write traces as OTLP/JSON, one a line (of very long ones 10,000 spans), as they were received."""
     if [execution_id is not None, trace_id is not None, everything].count(True) != 1:
         raise BadInput("give exactly one of --execution-id, --trace-id and --all")
     with wiring.open_queries(settings_of(store=store)) as queries:
@@ -290,7 +291,8 @@ def export(
         with written(output) as target, _progress() as progress:
             task = progress.add_task("traces", total=None)
             for one in ids:
-                target.write(trace_line(queries.raw_trace(one)))
+                for page in trace_pages(queries, one):
+                    target.write(trace_line(page))
                 count += 1
                 progress.update(task, completed=count)
     if output is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from otel_diag.present.client import AnyQueries
 PROTOBUF: Final = "application/x-protobuf"
 MAX_ATTEMPTS: Final = 8
 MAX_WAIT_SECONDS: Final = 10.0
+PAGE_SPANS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +165,21 @@ def trace_ids(queries: AnyQueries) -> Iterator[str]:
     while page := queries.trace_ids(after=after):
         yield from page
         after = page[-1]
+
+
+def trace_pages(queries: AnyQueries, trace_id: str, size: int = PAGE_SPANS) -> Iterator[Mapping[str, Any]]:
+    """A stored trace as OTLP/JSON requests, of some ``size`` spans when it has more. Raises NotFound."""
+    after, more = "", True
+    while more:
+        page = queries.raw_trace(trace_id, after=after, limit=size)
+        ids = [
+            span["spanId"]
+            for resource in page["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+        if ids or not after:
+            yield page
+        last = max(ids, default=after)
+        more = len(ids) >= size and last > after
+        after = last

@@ -255,8 +255,13 @@ def _catalogue() -> APIRouter:
         return queries.trace_ids(after=after, limit=limit)
 
     @routes.get("/traces/{trace_id}", summary="A trace as it was received, in OTLP/JSON")
-    def raw_trace(queries: Asked, trace_id: str) -> dict[str, Any]:
-        return dict(queries.raw_trace(check_trace_id(trace_id)))
+    def raw_trace(
+        queries: Asked,
+        trace_id: str,
+        after: Annotated[str, Query(description="With limit: the greatest span id of the page before.")] = "",
+        limit: Annotated[int | None, Query(ge=1, le=10_000, description="Spans of a page; without it, all.")] = None,
+    ) -> dict[str, Any]:
+        return dict(queries.raw_trace(check_trace_id(trace_id), after=after, limit=limit))
 
     @routes.post("/sql", summary="One read-only SELECT")
     def sql(queries: Asked, body: SqlBody) -> SqlResult:
