@@ -130,9 +130,9 @@ class Sent:
         return quantiles(self.latencies_ms, n=100)[98] if len(self.latencies_ms) > 1 else 0.0
 
 
-def generate(port: int, connections: int, seconds: float, path: str = "/v1/traces") -> Sent:
-    """Full load for so long. The clock stops with the last acknowledgement."""
-    sent, lock = Sent(), threading.Lock()
+def generate(port: int, connections: int, seconds: float, path: str = "/v1/traces", sent: Sent | None = None) -> Sent:
+    """Full load for so long. The clock stops with the last acknowledgement. ``sent`` is kept up to date meanwhile."""
+    sent, lock = sent or Sent(), threading.Lock()
     began = time.perf_counter()
 
     def connection(number: int) -> None:

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from threading import Event, Thread
 
 import httpx
+import psutil
 
-from tests.faults.clients import load
+from benchmarks.ingest import Sent, generate
 from tests.faults.server import Server, serving
 from tests.faults.stores import empty_store, open_files, resident_bytes
 
 MIB = 1024 * 1024
 MAX_RSS = 1024 * MIB
+MIN_RATE = 20_000
+"""Spans a second: fewer are no full load."""
+
 MAX_RISE = 1.10
 """Of the last third of the run over the middle third."""
 
@@ -29,6 +33,8 @@ MAX_RISE = 1.10
 @dataclass(frozen=True)
 class Sample:
     rss: int
+    helpers: int
+    """RSS of the processes that decode for it."""
     files: int
     spans: int
     """Acknowledged so far."""
@@ -39,7 +45,11 @@ class Sample:
 class Soak:
     samples: Sequence[Sample]
     """One a second."""
-    dropped: int
+    refused: int
+
+    @property
+    def rate(self) -> float:
+        return self.samples[-1].spans / len(self.samples)
 
     @property
     def rise(self) -> float:
@@ -57,39 +67,42 @@ class Soak:
     @property
     def clean(self) -> bool:
         bounded = max(sample.rss for sample in self.samples) < MAX_RSS
-        return bounded and self.rise <= MAX_RISE and self.files_rise <= MAX_RISE and not self.dropped
+        return bounded and self.rise <= MAX_RISE and self.files_rise <= MAX_RISE and self.rate >= MIN_RATE
 
     def __str__(self) -> str:
         last = self.samples[-1]
+        rss, helpers, files = (
+            max(getattr(sample, name) for sample in self.samples) for name in ("rss", "helpers", "files")
+        )
         return (
-            f"{last.spans:,} spans in {len(self.samples)} s, {last.spans / len(self.samples):,.0f} a second, "
-            f"{last.reads:,} reads; RSS highest {max(s.rss for s in self.samples) // MIB} MiB, last third "
-            f"{self.rise - 1:+.1%} on the middle third; files {max(s.files for s in self.samples)}, "
-            f"{self.files_rise - 1:+.1%}"
+            f"{last.spans:,} spans in {len(self.samples)} s, {self.rate:,.0f} a second, {self.refused} told to come "
+            f"again, {last.reads:,} reads; RSS highest {rss // MIB} MiB, last third {self.rise - 1:+.1%} on the middle "
+            f"third, decoding processes {helpers // MIB} MiB; files {files}, {self.files_rise - 1:+.1%}"
         )
 
 
-def soak(name: str, seconds: int, senders: int = 8) -> Soak:
+def soak(name: str, seconds: int, connections: int = 8) -> Soak:
     """Prints a line a minute."""
     samples: list[Sample] = []
     over = Event()
     reads = [0]
+    sent = Sent()
     with empty_store(name) as url, serving(url) as server:
         reader = Thread(target=_read, args=(server, reads, over), daemon=True)
+        sender = Thread(target=generate, args=(server.http_port, connections, seconds), kwargs={"sent": sent})
         reader.start()
-        with load(server.grpc_port, server.http_port, senders=senders, sizes=(512,)) as running:
-            began = time.monotonic()
-            while len(samples) < seconds:
-                time.sleep(max(0.0, began + len(samples) + 1 - time.monotonic()))
-                ledger = running.ledger
-                samples.append(
-                    Sample(resident_bytes(server.pid), open_files(server.pid), ledger.answers["OK"] * 512, reads[0])
-                )
-                if len(samples) % 60 == 0:
-                    _say(len(samples) // 60, samples[-60:])
-            over.set()
-            reader.join()
-        return Soak(samples, len(running.ledger.dropped))
+        sender.start()
+        began = time.monotonic()
+        while len(samples) < seconds:
+            time.sleep(max(0.0, began + len(samples) + 1 - time.monotonic()))
+            helpers = sum(child.memory_info().rss for child in psutil.Process(server.pid).children())
+            samples.append(Sample(resident_bytes(server.pid), helpers, open_files(server.pid), sent.acked, reads[0]))
+            if len(samples) % 60 == 0:
+                _say(len(samples) // 60, samples[-60:])
+        sender.join()
+        over.set()
+        reader.join()
+        return Soak(samples, sent.refused)
 
 
 def _read(server: Server, reads: list[int], over: Event) -> None:

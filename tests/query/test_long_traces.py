@@ -9,10 +9,13 @@ import pytest
 
 from otel_diag.config import Settings
 from otel_diag.errors import BadInput
+from otel_diag.model import DEFAULT_TENANT
 from otel_diag.present.cli.transfer import trace_pages
 from otel_diag.query import Filters, Key, Queries
 from otel_diag.reader import Reader
 from otel_diag.store.base import Store
+from otel_diag.summaries import fold_traces
+from tests.query.conftest import later
 from tests.store.batches import NOW_NANOS, batch_of, span, span_id, trace_id
 
 MOST = 50
@@ -62,13 +65,13 @@ def test_the_failed_the_roots_the_entries_and_the_longest_survive_and_what_is_ab
     rows = long_trace()
     store.append(batch_of(rows[200:]))
     store.append(batch_of(rows[:200]))
-    read = numbers(Reader(store, "default", max_spans=MOST))
+    read = numbers(Reader(store, DEFAULT_TENANT, max_spans=MOST))
     assert read == sorted(read)
     above = {FAILED - 1, FAILED - 2, FAILED - 3, FAILED - 4}
     assert {ROOT, ENTRY, LONGEST, FAILED} | above <= set(read)
     # The rest is the earliest of those that are as long: a tenth of the room is left for spans above the others.
     assert sorted(set(read) - above - {ENTRY, LONGEST, FAILED}) == list(range(MOST - MOST // 10 - 3))
-    assert read == numbers(Reader(store, "default", max_spans=MOST))
+    assert read == numbers(Reader(store, DEFAULT_TENANT, max_spans=MOST))
 
 
 def test_every_answer_says_how_much_there_is(store: Store, work: Callable[[], None], queries: Queries) -> None:
@@ -98,13 +101,16 @@ def test_a_trace_of_two_executions_counts_what_each_left_out(store: Store, queri
     assert queries.summary(Key(trace_id=trace_id(1))).total_spans == SPANS
 
 
-def test_traces_that_are_too_long_together_are_summarised_all_the_same(
-    store: Store, queries: Queries, work: Callable[[], None]
-) -> None:
+def test_traces_that_are_too_long_together_are_summarised_apart(store: Store, queries: Queries) -> None:
     for trace in range(2, 8):
         store.append(batch_of(span(trace, number, status="failed") for number in range(20)))
     store.append(batch_of(long_trace()))
-    work()
+    reader = Reader(store, DEFAULT_TENANT, max_spans=MOST)
+    transactions = 0
+    for changes in fold_traces(reader, [trace_id(trace) for trace in range(1, 8)], later()):
+        store.apply(changes)
+        transactions += 1
+    assert transactions == 1 + 6 / 2
     found = queries.search(Filters())
     assert sorted(brief.span_count for brief in found.executions) == [20] * 6 + [SPANS]
 
