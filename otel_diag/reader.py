@@ -271,7 +271,7 @@ class Reader:
     def _span_rows(self, bounds: Mapping[str, Bounds], *more: Any, max_rows: int | None = None) -> pa.Table:
         spans = trace_spans.c
         statement = self._spans_of(bounds).where(*more).order_by(spans.start_unix_nano, spans.span_id)
-        return self.store.select(statement, max_rows=max_rows)
+        return self.store.select(statement.limit(max_rows))
 
     def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
         first = min((bound.first for bound in bounds.values()), default=0)
