@@ -48,8 +48,8 @@ _CONFIG: Final = {
     "max_vacuum_tasks": "0",
     # Inserting with several threads copies every row twice. Queries run side by side, each in a thread of its caller.
     "threads": "1",
-    # Analysis in Python runs in the same process, which is to stay below a gigabyte, and the cache of blocks grows until
-    # it meets this limit. What needs more goes to disk.
+    # Analysis in Python runs in the same process, which is to stay below a gigabyte. The cache of blocks grows until
+    # it meets this limit; what needs more goes to disk.
     "memory_limit": f"{min(384, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
 }
 
