@@ -9,21 +9,18 @@ import pytest
 from sqlalchemy import func, select
 
 from otel_diag.config import Settings
-from otel_diag.decode.bounds import Limits
 from otel_diag.decode.requests import Decoded
+from otel_diag.decode.wires import WIRES
 from otel_diag.query import Queries
 from otel_diag.receive.intake import SIGNALS, Signal
 from otel_diag.store.base import Appended, Store
 from tests.decode.golden import GOLDEN, SPAN_ID, TRACE_ID
 
-LIMITS = Limits(attributes=1_000, value_bytes=100_000)
 TABLES = (Path(__file__).parents[2] / "docs" / "tables.md").read_text("utf-8")
 
 
 def decoded(signal: Signal, request: Any, tenant: str = "default") -> Decoded:
-    (outcome,) = signal.decode([request.SerializeToString()], [tenant], LIMITS)
-    assert isinstance(outcome, Decoded)
-    return outcome
+    return WIRES[signal.name].decode_one(request.SerializeToString(), tenant)
 
 
 def documented(before: str) -> str:
