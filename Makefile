@@ -60,8 +60,10 @@ bench: $(STAMP)  ## Measure query latency with a million spans stored, decode an
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/query.py
 
-bench-ingest: $(STAMP)  ## Committed spans a second on every store, beside the machine's own limits and, with PHOENIX=command, Phoenix.
-	$(BIN)/python -m benchmarks.ingest
+SECONDS := 60
+
+bench-ingest: $(STAMP)  ## Measure committed spans a second on every store (SECONDS=60), with PHOENIX=command beside Phoenix.
+	$(BIN)/python -m benchmarks.ingest --seconds $(SECONDS)
 
 clean:  ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
