@@ -198,6 +198,7 @@ def _serve(channel: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    # The terminal's Ctrl-C is for the server, which closes the socket when it has finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal and a service manager signal every process; the server closes the socket when it has finished.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -56,6 +56,15 @@ def test_an_unforeseen_error_ends_no_process(elsewhere: ProcessDecoder) -> None:
     assert len(elsewhere.decode(undecoded(request_of(1).SerializeToString()))) == 1
 
 
+def test_what_stops_the_server_does_not_stop_its_decoding(elsewhere: ProcessDecoder) -> None:
+    payload = undecoded(request_of(1).SerializeToString())
+    elsewhere.decode(payload)
+    assert elsewhere.pid is not None
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        os.kill(elsewhere.pid, stop)
+    assert len(elsewhere.decode(payload)) == 1
+
+
 def test_a_process_that_dies_is_replaced() -> None:
     with closing(ProcessDecoder()) as decoder:
         payload = request_of(1).SerializeToString()
