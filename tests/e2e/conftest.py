@@ -54,7 +54,11 @@ def postgres_for_the_session(postgres_server: PostgresServer) -> str:
     return url
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
+# On ClickHouse all of this takes more than a minute: every process loads its engine.
+SLOW = {"clickhouse": [pytest.mark.faults]}
+
+
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=SLOW.get(name, [])) for name in BACKENDS])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One running server a backend, shared by the tests that only add to its store."""
     if request.param == "postgres":
