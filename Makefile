@@ -31,7 +31,7 @@ ROUNDS := 50
 STORES := duckdb postgres clickhouse
 OUTAGE := 60
 faults: $(STAMP)  ## Kill the server 50 times under load on every store, stop PostgreSQL for a minute: nothing is lost.
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --stores $(STORES) --outage $(OUTAGE)
 
 MINUTES := 10
