@@ -24,6 +24,7 @@ from otel_diag.decode import semconv
 from otel_diag.decode.attributes import FlatAttributes, json_numbers, json_values
 from otel_diag.decode.columns import (
     EMPTY_TEXT,
+    Bools,
     Int64s,
     field,
     json_lists,
@@ -41,7 +42,6 @@ from otel_diag.decode.columns import (
 from otel_diag.decode.records import (
     SPAN_ID_BYTES,
     TRACE_ID_BYTES,
-    Bools,
     Records,
     bad_optional_id,
     content_hash,

@@ -17,6 +17,7 @@ from otel_diag.decode import semconv
 from otel_diag.decode.attributes import FlatAttributes
 from otel_diag.decode.columns import (
     NO_TEXT,
+    Bools,
     Int64s,
     field,
     hex_text,
@@ -47,7 +48,6 @@ SPAN_ID_BYTES: Final = 8
 _MIN_NANOS: Final = 31_536_000 * 10**9
 _MAX_NANOS: Final = 9_183_110_400 * 10**9
 
-Bools = npt.NDArray[np.bool_]
 UInt64s = npt.NDArray[np.uint64]
 
 

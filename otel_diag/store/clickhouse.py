@@ -26,6 +26,7 @@ from sqlalchemy import Boolean, ColumnElement, Select, Table, func, select
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
 from otel_diag.model import PrunedTable
+from otel_diag.store.appending import arrivals_of, near, with_time, without_known
 from otel_diag.store.base import Accumulate, Appended, Capabilities, Change, Delete, Upsert
 from otel_diag.store.clickhouse_changes import (
     Insert,
@@ -48,9 +49,6 @@ from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, trace_arri
 
 _LOOKED_THROUGH: Final = 300_000
 """Rows near the batch in time whose hashes are fetched; where there are more, the batch's hashes are sent instead."""
-
-_HOUR_NANOS: Final = 3_600_000_000_000
-_MAX_RANGES: Final = 16
 
 _ANNOUNCED: Final = timedelta(seconds=30)
 """How long a note that spans may come without their arrivals holds for."""
@@ -132,14 +130,13 @@ class ClickHouseStore:
         now = self._clock.now()
         if signal is SPANS:
             self._announce(now)
-        times = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), fresh.num_rows)
         # What has no value costs the engine less when it is not named at all.
         filled = [name for name in fresh.column_names if fresh[name].null_count < fresh.num_rows]
         # Nothing in it is alike: no need to merge the block with itself first.
         settings = {"optimize_on_insert": 0}
-        self._engine.insert(signal.table.name, fresh.select(filled).append_column("ingested_at", times), settings)
+        self._engine.insert(signal.table.name, with_time(fresh.select(filled), now), settings)
         if signal is SPANS:
-            self._owed.append(_arrivals(fresh, now))
+            self._owed.append(arrivals_of(fresh, now))
             self._owed_since = min(self._owed_since, now)
             if sum(arrivals.num_rows for arrivals in self._owed) >= _ARRIVALS_ROWS:
                 with suppress(Transient):  # the spans are stored; the next append tries again
@@ -182,27 +179,19 @@ class ClickHouseStore:
     def _without_duplicates(self, batch: pa.Table, signal: SignalTable) -> pa.Table:
         """The batch's rows that are not stored yet, the first of each key."""
         hashes = batch.column("content_hash")
-        near = _overlapping(signal.time, batch.column(signal.time))
-        found = self._engine.read(
-            f"SELECT content_hash FROM {signal.table.name} WHERE {near} LIMIT {_LOOKED_THROUGH + 1} SETTINGS final = 0"
-        )
+        rows = f"{signal.table.name} WHERE {near(batch, signal)}"
+        found = self._engine.read(f"SELECT content_hash FROM {rows} LIMIT {_LOOKED_THROUGH + 1} SETTINGS final = 0")
         if found.num_rows <= _LOOKED_THROUGH:
             suspects = pc.unique(hashes.filter(pc.is_in(hashes, found["content_hash"].combine_chunks())))
         else:
             suspects = pc.unique(hashes)
-        if not len(suspects) and pc.count_distinct(hashes).as_py() == batch.num_rows:
-            return batch
-        key = list(signal.key)
-        numbered = batch.select(key).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
-        rows = numbered.group_by(key).aggregate([("row", "min")])
+        known = batch.select(list(signal.key)).slice(0, 0)
         if len(suspects):
-            stored = self._engine.read(
-                f"SELECT {', '.join(key)} FROM {signal.table.name} WHERE {near} AND content_hash IN "
-                f"({_numbers(suspects)}) SETTINGS final = 0"
-            ).cast(batch.select(key).schema)
-            rows = rows.join(stored, keys=key, join_type="left anti")
-        numbers = rows.column("row_min")
-        return batch.take(numbers.take(pc.sort_indices(numbers)))
+            known = self._engine.read(
+                f"SELECT {', '.join(signal.key)} FROM {rows} AND content_hash IN ({_numbers(suspects)}) "
+                "SETTINGS final = 0"
+            )
+        return without_known(batch, signal, known)
 
     # ---------------------------------------------------------------------------------- changing
 
@@ -471,41 +460,6 @@ def _removed_for_good(layout: Layout) -> str:
 def _table_of(change: Delete) -> str:
     table: Any = change.statement.table
     return str(table.name)
-
-
-def _arrivals(fresh: pa.Table, now: datetime) -> pa.Table:
-    """One row per trace of the batch."""
-    grouped = fresh.group_by(["tenant", "trace_id"]).aggregate(
-        [([], "count_all"), ("start_unix_nano", "min"), ("start_unix_nano", "max")]
-    )
-    times = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), grouped.num_rows)
-    return pa.table(
-        {
-            "tenant": grouped["tenant"],
-            "trace_id": grouped["trace_id"],
-            "ingested_at": times,
-            "span_count": grouped["count_all"],
-            "min_start_unix_nano": grouped["start_unix_nano_min"],
-            "max_start_unix_nano": grouped["start_unix_nano_max"],
-        }
-    )
-
-
-def _overlapping(column: str, times: pa.ChunkedArray) -> str:
-    """A condition on the time column that holds for every time of the batch and little else.
-
-    Ranges rather than the least and greatest: a single row with time 0 must not have the whole table read.
-    """
-    times = pc.unique(times)
-    times = times.take(pc.sort_indices(times))
-    gaps = pc.subtract(times.slice(1), times.slice(0, len(times) - 1))
-    # A gap past 64 bits wraps around to a negative number.
-    cuts = pc.indices_nonzero(pc.or_(pc.greater(gaps, _HOUR_NANOS), pc.less(gaps, 0))).to_pylist()
-    if len(cuts) >= _MAX_RANGES:
-        cuts = []
-    firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(times) - 1]
-    ranges = [(times[a].as_py(), times[b].as_py()) for a, b in zip(firsts, lasts, strict=True)]
-    return "(" + " OR ".join(f"{column} BETWEEN {first} AND {last}" for first, last in ranges) + ")"
 
 
 def _numbers(values: pa.Array) -> str:

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Select, Table, delete, func, literal_column, select
 from sqlalchemy import Delete as SqlDelete
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
 from otel_diag.model import PrunedTable
+from otel_diag.store.appending import HOUR_NANOS, arrivals_of, near, with_time, without_known
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, Usage, expired
@@ -55,9 +55,6 @@ _CONFIG: Final = {
 
 # Only compiles: DuckDB's SQL is close to PostgreSQL's, and DuckDB's own driver runs the text.
 _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-
-_HOUR_NANOS: Final = 3_600_000_000_000
-_MAX_RANGES: Final = 16
 
 _SLICE: Final = 122_880
 """Rows looked at, and deleted at most, while writers wait: a row group."""
@@ -149,7 +146,7 @@ class DuckDBStore:
             for signal in SIGNAL_TABLES:
                 table, time = signal.table.name, signal.time
                 counted = cursor.execute(
-                    f"SELECT {time} // {_HOUR_NANOS}, count(*) FROM {table} "
+                    f"SELECT {time} // {HOUR_NANOS}, count(*) FROM {table} "
                     f"WHERE {time} >= {EARLIEST} AND {time} < {LATEST} GROUP BY 1"
                 ).fetchall()
                 for hour, count in counted:
@@ -350,52 +347,21 @@ def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table, sign
     Two integer columns, and only those parts of them whose zone maps overlap the batch, decide that nothing is a
     duplicate, as is usual; only what looks like one is compared in full.
     """
-    hashes = batch.column("content_hash")
-    window = _overlapping(signal.time, batch.column(signal.time))
-    key = list(signal.key)
-    writer.register("hashes", pa.table({"content_hash": hashes}))
+    writer.register("hashes", batch.select(["content_hash"]))
+    # Rows, not Arrow: nearly always there is none, and asking for a table plans the query twice.
     stored = writer.execute(
-        f"SELECT {', '.join(key)} FROM {signal.table.name} SEMI JOIN hashes USING (content_hash) WHERE {window}"
+        f"SELECT {', '.join(signal.key)} FROM {signal.table.name} SEMI JOIN hashes USING (content_hash) "
+        f"WHERE {near(batch, signal)}"
     ).fetchall()
-    if not stored and pc.count_distinct(hashes).as_py() == batch.num_rows:
-        return batch
-    known = pa.table([list(column) for column in zip(*stored, strict=True)] or [[]] * len(key), names=key)
-    known = known.cast(batch.select(key).schema)
-    numbered = batch.select(key).append_column("row", pa.array(range(batch.num_rows), pa.int64()))
-    first = numbered.group_by(key).aggregate([("row", "min")])
-    rows = first.join(known, keys=key, join_type="left anti").column("row_min")
-    return batch.take(rows.take(pc.sort_indices(rows)))
-
-
-def _overlapping(column: str, times: pa.ChunkedArray) -> str:
-    """A condition on the column that holds for every time of the batch and little else.
-
-    Ranges rather than the least and greatest time: a single span with time 0 must not have the whole table read.
-    """
-    starts = pc.unique(times)
-    starts = starts.take(pc.sort_indices(starts))
-    gaps = pc.subtract(starts.slice(1), starts.slice(0, len(starts) - 1))
-    cuts = pc.indices_nonzero(pc.greater(gaps, _HOUR_NANOS)).to_pylist()
-    if len(cuts) >= _MAX_RANGES:
-        cuts = []
-    firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(starts) - 1]
-    ranges = [(starts[a].as_py(), starts[b].as_py()) for a, b in zip(firsts, lasts, strict=True)]
-    return "(" + " OR ".join(f"{column} BETWEEN {first} AND {last}" for first, last in ranges) + ")"
+    columns = [list(column) for column in zip(*stored, strict=True)] or [[]] * len(signal.key)
+    return without_known(batch, signal, pa.table(columns, names=list(signal.key)))
 
 
 def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTable) -> None:
-    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
-    _insert_all(writer, signal.table, fresh.append_column("ingested_at", pa.repeat(now, fresh.num_rows)))
+    now = datetime.now(UTC)
+    _insert_all(writer, signal.table, with_time(fresh, now))
     if signal is SPANS:
-        # Grouped here: planning the same for the engine takes longer than the grouping.
-        grouped = fresh.select(["tenant", "trace_id", "start_unix_nano"]).group_by(
-            ["tenant", "trace_id"], use_threads=False
-        )
-        arrived = grouped.aggregate([([], "count_all"), ("start_unix_nano", "min"), ("start_unix_nano", "max")])
-        arrived = arrived.rename_columns(
-            ["tenant", "trace_id", "span_count", "min_start_unix_nano", "max_start_unix_nano"]
-        )
-        _insert_all(writer, trace_arrivals, arrived.append_column("ingested_at", pa.repeat(now, arrived.num_rows)))
+        _insert_all(writer, trace_arrivals, arrivals_of(fresh, now))
 
 
 def _insert_all(writer: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table) -> None:

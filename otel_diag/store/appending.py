@@ -1,0 +1,61 @@
+"""What the stores without a unique key do alike when they append: find duplicates, note which traces came."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from otel_diag.store.schema import SignalTable
+
+HOUR_NANOS: Final = 3_600_000_000_000
+_MAX_RANGES: Final = 16
+
+
+def near(batch: pa.Table, signal: SignalTable) -> str:
+    """A condition on the signal's time that holds for every row of the batch and little else.
+
+    Ranges rather than the least and greatest time: a single row with time 0 must not have the whole table read.
+    """
+    times = pc.unique(batch.column(signal.time))
+    times = times.take(pc.sort_indices(times))
+    gaps = pc.subtract(times.slice(1), times.slice(0, len(times) - 1))
+    # A gap past 64 bits wraps around to a negative number.
+    cuts = pc.indices_nonzero(pc.or_(pc.greater(gaps, HOUR_NANOS), pc.less(gaps, 0))).to_pylist()
+    if len(cuts) >= _MAX_RANGES:
+        cuts = []
+    firsts, lasts = [0, *(cut + 1 for cut in cuts)], [*cuts, len(times) - 1]
+    ranges = [(times[a].as_py(), times[b].as_py()) for a, b in zip(firsts, lasts, strict=True)]
+    return "(" + " OR ".join(f"{signal.time} BETWEEN {first} AND {last}" for first, last in ranges) + ")"
+
+
+def without_known(batch: pa.Table, signal: SignalTable, known: pa.Table) -> pa.Table:
+    """The batch's rows whose key is not in ``known``, the first of each key. ``known`` has the columns of the key."""
+    if not known.num_rows and pc.count_distinct(batch.column("content_hash")).as_py() == batch.num_rows:
+        return batch
+    key = list(signal.key)
+    keys = batch.select(key)
+    numbered = keys.append_column("row", pa.array(range(batch.num_rows), pa.int64()))
+    first = numbered.group_by(key).aggregate([("row", "min")])
+    rows = first.join(known.cast(keys.schema), keys=key, join_type="left anti").column("row_min")
+    return batch.take(rows.take(pc.sort_indices(rows)))
+
+
+def with_time(rows: pa.Table, now: datetime) -> pa.Table:
+    """The rows with their ``ingested_at``."""
+    times = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), rows.num_rows)
+    return rows.append_column("ingested_at", times)
+
+
+def arrivals_of(spans: pa.Table, now: datetime) -> pa.Table:
+    """The rows of ``trace_arrivals`` for spans that are stored: one for each trace.
+
+    Grouped here: for an engine, planning the same takes longer than the grouping.
+    """
+    grouped = spans.group_by(["tenant", "trace_id"], use_threads=False).aggregate(
+        [([], "count_all"), ("start_unix_nano", "min"), ("start_unix_nano", "max")]
+    )
+    names = ["tenant", "trace_id", "span_count", "min_start_unix_nano", "max_start_unix_nano"]
+    return with_time(grouped.rename_columns(names), now)
