@@ -23,11 +23,13 @@ from otel_diag.present.rest.app import build_app
 from otel_diag.present.rest.errors import fault
 from otel_diag.present.rest.guard import CALLER
 from otel_diag.query import Queries
-from otel_diag.receive.commit import GroupCommit
+from otel_diag.receive.commit import CommitCounters, GroupCommit
 from otel_diag.receive.grpc import serve_grpc
 from otel_diag.receive.http import faults, http_app
+from otel_diag.receive.inbox import Inbox
 from otel_diag.receive.intake import Intake
 from otel_diag.store.base import Store
+from otel_diag.store.journal import Journal, journal_directory
 from otel_diag.upkeep import Upkeep
 from otel_diag.worker import Worker
 
@@ -56,7 +58,12 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
             stack.enter_context(_own_spans(settings, store))
         otlp_socket = stack.enter_context(closing(bind(settings.host, settings.http_port, "OTLP/HTTP", "--http-port")))
         api_socket = stack.enter_context(closing(bind(settings.host, settings.port, "REST and MCP", "--port")))
-        commits = stack.enter_context(closing(GroupCommit(store, settings)))
+        counters = CommitCounters()
+        journal = journal_directory(settings.store)
+        inbox = Inbox(store, Journal(journal), counters.note) if journal else None
+        if inbox is not None:
+            stack.enter_context(closing(inbox))
+        commits = stack.enter_context(closing(GroupCommit(inbox or store, settings, counters)))
         intake = stack.enter_context(closing(Intake(commits, settings)))
         worker = Worker(store, settings, busy=lambda: intake.busy)
         stack.callback(worker.stop)
@@ -68,6 +75,8 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         stack.push_async_callback(grpc_server.stop, GRACE_SECONDS)
 
         def queries_of(tenant: str) -> Queries:
+            if inbox is not None:
+                inbox.settle()
             return Queries(store, settings, tenant=tenant)
 
         api = build_app(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 
 import pyarrow as pa
 from prometheus_client import Histogram
@@ -15,8 +16,16 @@ from otel_diag.config import Settings
 from otel_diag.errors import Permanent, Transient
 from otel_diag.receive.groups import Groups, Rules
 from otel_diag.self_traces import record, trace_ids_of
-from otel_diag.store.base import Store
+from otel_diag.store.base import Appended
 from otel_diag.store.schema import SPANS, SignalTable
+
+
+class Appends(Protocol):
+    """A store, or the inbox in front of it."""
+
+    def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
+        """As :meth:`otel_diag.store.base.Store.append`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,14 +51,20 @@ def _commit_records() -> Histogram:
 
 @dataclass(slots=True)
 class CommitCounters:
-    """Since the start. ``seconds`` and ``records``: of each transaction that succeeded; ``stored`` and ``duplicates``:
-    rows; ``failures``: requests."""
+    """Since the start. ``seconds`` and ``records``: of each commit that succeeded; ``stored`` and ``duplicates``:
+    rows; ``failures``: requests. Thread-safe."""
 
     seconds: Histogram = field(default_factory=_commit_seconds)
     records: Histogram = field(default_factory=_commit_records)
     stored: int = 0
     duplicates: int = 0
     failures: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self, appended: Appended) -> None:
+        with self._lock:
+            self.stored += appended.stored
+            self.duplicates += appended.duplicates
 
 
 class GroupCommit:
@@ -60,8 +75,8 @@ class GroupCommit:
     throughput at 16 connections, 20 % at 4 and 40 % at one.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self.counters = CommitCounters()
+    def __init__(self, store: Appends, settings: Settings, counters: CommitCounters | None = None) -> None:
+        self.counters = counters or CommitCounters()
         self._store = store
         self._limit = settings.max_queued_bytes
         self._queued_bytes = 0
@@ -134,8 +149,7 @@ class GroupCommit:
         else:
             self.counters.seconds.observe(time.perf_counter() - started)
             self.counters.records.observe(batch.num_rows)
-            self.counters.stored += appended.stored
-            self.counters.duplicates += appended.duplicates
+            self.counters.note(appended)
             self._leave(group)
             for request in group:
                 request.committed.set_result(None)

@@ -21,10 +21,14 @@ from otel_diag.store.schema import SPANS, SignalTable
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a batch: ``stored + duplicates`` is its number of rows."""
+    """What became of a batch: ``stored + duplicates + pending`` is its number of rows.
+
+    ``pending``: durable, and not looked at for duplicates yet.
+    """
 
     stored: int
     duplicates: int
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from otel_diag.errors import StartupError
 from otel_diag.store.base import Store
 from otel_diag.store.duckdb import MEMORY, DuckDBStore
+from otel_diag.store.journal import journal_directory, replay, segments
 from otel_diag.store.postgres import PostgresStore
 
 _EXAMPLES = (
@@ -19,8 +20,29 @@ _EXAMPLES = (
 def open_store(url: str, *, read_only: bool = False) -> Store:
     """Open the store behind a SQLAlchemy-style URL and bring its schema up to date, unless ``read_only``.
 
-    ``duckdb://`` alone is an empty store in memory. Raises StartupError, with a hint and without the password.
+    ``duckdb://`` alone is an empty store in memory. What a process that died left in the journal of an embedded store
+    is stored first. Raises StartupError, with a hint and without the password.
     """
+    store = _opened(url, read_only)
+    journal = journal_directory(url)
+    if journal is None or not segments(journal):
+        return store
+    # The store is ours: whoever wrote the journal is gone.
+    try:
+        if read_only:
+            store.close()
+            store = _opened(url, read_only=False)
+        replay(journal, store)
+        if read_only:
+            store.close()
+            store = _opened(url, read_only)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _opened(url: str, read_only: bool) -> Store:
     scheme, separator, rest = url.partition("://")
     backend = scheme.partition("+")[0]
     if separator and backend == "duckdb":

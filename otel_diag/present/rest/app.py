@@ -58,7 +58,7 @@ QueriesOf = Callable[[str], Queries]
 """The query service of a tenant."""
 
 
-async def _of_caller(request: Request) -> Queries:
+def _of_caller(request: Request) -> Queries:
     queries_of: QueriesOf = request.app.state.queries_of
     return queries_of(CALLER.get())
 
