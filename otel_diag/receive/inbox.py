@@ -15,8 +15,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from otel_diag.config import MIB
 from otel_diag.errors import Transient
-from otel_diag.store.base import Appended, Store
-from otel_diag.store.journal import LOT_ROWS, Entry, Journal, move
+from otel_diag.store.base import LOT_ROWS, Appended, Store
+from otel_diag.store.journal import Entry, Journal, move
 from otel_diag.store.rows import checked_batch
 from otel_diag.store.schema import SPANS, SignalTable
 

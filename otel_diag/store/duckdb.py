@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
 from otel_diag.model import PrunedTable
 from otel_diag.store.appending import HOUR_NANOS, arrivals_of, near, with_time, without_known
-from otel_diag.store.base import Appended, Capabilities, Change, Delete
+from otel_diag.store.base import LOT_ROWS, Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, Usage, expired
 from otel_diag.store.rows import changed_rows, checked_batch, compile_statement, conform, merge_sql
@@ -35,14 +35,12 @@ from otel_diag.store.schema import SIGNAL_TABLES, SPANS, SignalTable, trace_arri
 MEMORY: Final = ":memory:"
 
 _CONFIG: Final = {
-    # Nothing is read or written but the database: a query, whoever wrote it, cannot open files or the network.
-    "enable_external_access": "false",
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
-    # Writers wait for a checkpoint: some 100,000 spans, or a third of a second, at a time.
-    "checkpoint_threshold": "32MB",
+    # Less than a lot: it goes into the file itself, compressed, and not through the log first.
+    "checkpoint_threshold": "8MB",
     # Merging row groups that lack a few rows makes every fifth checkpoint last two seconds. Row groups deleted as a
     # whole, which is what retention does, are given back all the same.
     "max_vacuum_tasks": "0",
@@ -53,11 +51,13 @@ _CONFIG: Final = {
     "memory_limit": f"{min(384, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
 }
 
+_DATABASE: Final = "store"
+
 # Only compiles: DuckDB's SQL is close to PostgreSQL's, and DuckDB's own driver runs the text.
 _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
-_SLICE: Final = 122_880
-"""Rows looked at, and deleted at most, while writers wait: a row group."""
+_SLICE: Final = 5 * LOT_ROWS
+"""Rows looked at, and deleted at most, while writers wait."""
 
 _ROW: Final[ColumnElement[int]] = literal_column("rowid")
 
@@ -142,7 +142,9 @@ class DuckDBStore:
         hours: dict[int, int] = {}
         held = rows = 0
         with self._reading(None) as cursor:
-            ((size,),) = cursor.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchall()
+            ((size,),) = cursor.execute(
+                "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = $1", [_DATABASE]
+            ).fetchall()
             for signal in SIGNAL_TABLES:
                 table, time = signal.table.name, signal.time
                 counted = cursor.execute(
@@ -216,6 +218,7 @@ class DuckDBStore:
         connection = self._usable()
         try:
             with connection.cursor() as cursor:
+                cursor.execute(f"USE {_DATABASE}")
                 yield cursor
         except duckdb.FatalException:
             with self._reopen_lock:
@@ -287,7 +290,6 @@ def _opened(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 
 def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
-    config: dict[str, str | bool | int | float | list[str]] = dict(_CONFIG)
     try:
         if path != MEMORY:
             if read_only and not Path(path).exists():
@@ -295,7 +297,7 @@ def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
                     f"there is no store at {path}", hint="Start `otel-diag serve` or import a file first."
                 )
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return duckdb.connect(path, read_only=read_only, config=config)
+        return _attached(path, read_only)
     except duckdb.Error as error:
         raise _startup_error(error, path) from error
     except OSError as error:
@@ -303,6 +305,24 @@ def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
             f"cannot create the directory of the store {path}: {error.strerror}",
             hint="Choose a path that can be written with --store or OTEL_DIAG_STORE.",
         ) from error
+
+
+def _attached(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """A connection whose one database, besides an empty one in memory, is the file: only so can one say how large its
+    row groups are."""
+    config: dict[str, str | bool | int | float | list[str]] = dict(_CONFIG)
+    connection = duckdb.connect(MEMORY, config=config)
+    try:
+        file = path.replace("'", "''")
+        options = f"ROW_GROUP_SIZE {LOT_ROWS}" + (", READ_ONLY" if read_only else "")
+        connection.execute(f"ATTACH '{file}' AS {_DATABASE} ({options})")
+        connection.execute(f"USE {_DATABASE}")
+        # Nothing is read or written but the database: a query, whoever wrote it, cannot open files or the network.
+        connection.execute("SET enable_external_access = false")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _startup_error(error: duckdb.Error, path: str) -> StartupError:

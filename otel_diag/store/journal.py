@@ -24,14 +24,11 @@ import pyarrow as pa
 
 from otel_diag.config import embedded_path
 from otel_diag.errors import Permanent, StartupError, Transient
-from otel_diag.store.base import Appended, Store
+from otel_diag.store.base import LOT_ROWS, Appended, Store
 from otel_diag.store.rows import checked_batch
 from otel_diag.store.schema import SIGNAL_TABLES, SignalTable
 
 log = logging.getLogger(__name__)
-
-LOT_ROWS: Final = 24_576
-"""Rows that an embedded engine takes in one transaction at half the cost, a row, of 4,096: see docs/ingest.md."""
 
 _HEAD: Final = struct.Struct("<QI")
 _SIGNAL: Final = b"otel_diag.signal"
