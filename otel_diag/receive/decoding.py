@@ -160,7 +160,7 @@ def _without_rows(decoded: Sequence[Decoded | BadInput]) -> tuple[list[tuple[Dec
             outcomes.append((replace(outcome, batch=None), outcome.batch.num_rows))
     sink = pa.BufferOutputStream()
     if batches:
-        table = pa.concat_tables(batches).combine_chunks()
+        table = pa.concat_tables(batches)
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
     return outcomes, sink.getvalue()

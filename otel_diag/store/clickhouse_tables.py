@@ -83,6 +83,8 @@ _SIGNAL_SETTINGS: Final = (
     "min_parts_to_merge_at_once = 40",
     # Column by column costs twice as much as row by row, and saves memory where there are many rows.
     "vertical_merge_algorithm_min_rows_to_activate = 1000000",
+    # A lot is one file, not two for each column.
+    "min_bytes_for_wide_part = 268435456",
 )
 
 _PENDING_ENGINE: Final = "ReplacingMergeTree(at)"
