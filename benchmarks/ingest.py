@@ -4,9 +4,9 @@ Usage: python -m benchmarks.ingest [--seconds N] [--connections 4,16] [STORE ...
 
 A real ``otel-diag serve``, its worker included, and a generator on the same cores: each connection sends a request of
 512 spans (about 370 bytes, ten attributes, fresh ids and times), waits for the acknowledgement and sends the next.
-What is counted afterwards are the rows in the store. Beside it, measured in the same run: what one core can parse, and
-what each engine stores when it is given Arrow tables and nothing else is asked of it; and Phoenix, where PHOENIX names
-its command.
+The clock stops when a query sees all of them, and the rows in the store are counted afterwards. Beside it, measured in
+the same run: what one core can parse, and what each engine stores when it is given Arrow tables and nothing else is
+asked of it; and Phoenix, where PHOENIX names its command.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def generate(port: int, connections: int, seconds: float, path: str = "/v1/trace
 
 
 @contextmanager
-def server(url: str, directory: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """A running ``otel-diag serve`` and its OTLP/HTTP port."""
+def server(url: str, directory: Path) -> Iterator[tuple[psutil.Process, int, str]]:
+    """A running ``otel-diag serve``, its OTLP/HTTP port and where it answers questions."""
     command = [
         str(Path(sys.executable).parent / "otel-diag"),
         "serve",
@@ -180,7 +180,7 @@ def server(url: str, directory: Path) -> Iterator[tuple[psutil.Process, int]]:
     assert process.stdout is not None
     try:
         said = json.loads(process.stdout.readline())
-        yield psutil.Process(process.pid), int(said["otlp_http"].rpartition(":")[2])
+        yield psutil.Process(process.pid), int(said["otlp_http"].rpartition(":")[2]), said["url"]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -217,6 +217,13 @@ def counted(url: str) -> tuple[int, int]:
     return spans, waiting
 
 
+def in_tables(url: str) -> None:
+    """Wait until a query sees everything that was acknowledged."""
+    body = json.dumps({"statement": "SELECT 1"}).encode()
+    request = urllib.request.Request(f"{url}/api/v1/sql", body, {"content-type": "application/json"})
+    urllib.request.urlopen(request, timeout=60).close()
+
+
 def processor_seconds(process: psutil.Process) -> float:
     """Of the server and the processes it decodes in."""
     times = [each.cpu_times() for each in (process, *process.children())]
@@ -227,10 +234,13 @@ def measure(name: str, connections: int, seconds: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="otel-diag-bench-") as temporary:
         directory = Path(temporary)
         with store_url(name, directory) as url:
-            with server(url, directory) as (process, port):
+            with server(url, directory) as (process, port, asked):
                 generate(port, connections, min(3.0, seconds / 4))
                 before = processor_seconds(process)
+                began = time.perf_counter()
                 run = generate(port, connections, seconds)
+                in_tables(asked)
+                run.seconds = time.perf_counter() - began
                 used = processor_seconds(process) - before
                 resident = sum(each.memory_info().rss for each in (process, *process.children()))
             stored, waiting = counted(url)

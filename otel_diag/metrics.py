@@ -16,6 +16,7 @@ import otel_diag
 from otel_diag.config import Settings, embedded_path
 from otel_diag.errors import OtelDiagError
 from otel_diag.receive.commit import CommitCounters, GroupCommit
+from otel_diag.receive.inbox import NOTHING, Inbox
 from otel_diag.receive.intake import Counters, Intake
 from otel_diag.store.base import Store
 from otel_diag.worker import Backlog, Worker, WorkerCounters, backlog
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 def registry_of(
-    intake: Intake, commits: GroupCommit, worker: Worker, store: Store, settings: Settings
+    intake: Intake, commits: GroupCommit, inbox: Inbox | None, worker: Worker, store: Store, settings: Settings
 ) -> CollectorRegistry:
     """The metrics of one server. Collecting asks the store, so it may block for a second; it raises nothing."""
     registry = CollectorRegistry()
@@ -36,7 +37,7 @@ def registry_of(
     waiting = _Remembered(lambda: backlog(store, datetime.now(UTC)), BACKLOG_SECONDS)
     # To count the rows of an embedded store takes its time; its file says enough.
     size = _Remembered(lambda: file.stat().st_size if file and file.is_file() else store.usage().bytes, SIZE_SECONDS)
-    registry.register(_Server(intake, commits, worker, store.capabilities().name, waiting, size))
+    registry.register(_Server(intake, commits, inbox, worker, store.capabilities().name, waiting, size))
     ProcessCollector(registry=registry)
     return registry
 
@@ -64,6 +65,7 @@ class _Remembered(Generic[T]):
 class _Server(Collector):
     intake: Intake
     commits: GroupCommit
+    inbox: Inbox | None
     worker: Worker
     backend: str
     waiting: _Remembered[Backlog]
@@ -82,6 +84,10 @@ class _Server(Collector):
         yield _gauge("queue_requests", "Requests that were read and not answered yet.", requests)
         yield _gauge("queue_bytes", "Their bytes, as sent.", size)
         yield _gauge("commit_queue_bytes", "Decoded records that wait for their commit.", self.commits.queued_bytes)
+        held = self.inbox.held if self.inbox else NOTHING
+        yield _gauge("journal_records", "Records that are durable and not in the tables yet.", held.rows)
+        yield _gauge("journal_bytes", "Their bytes, decoded.", held.bytes)
+        yield _gauge("journal_failing", "1 while the tables do not take them.", int(held.failing))
         yield from _worked(self.worker.counters)
         waiting = self.waiting()
         yield _gauge("store_up", "1 when the store said within a second what waits in it.", int(waiting is not None))

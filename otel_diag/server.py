@@ -82,8 +82,8 @@ async def _serve(settings: Settings, store: Store, json_output: bool) -> None:
         api = build_app(
             queries_of,
             Access(settings),
-            ready=lambda: _is_ready(store),
-            metrics=registry_of(intake, commits, worker, store, settings),
+            ready=lambda: _is_ready(store, inbox),
+            metrics=registry_of(intake, commits, inbox, worker, store, settings),
             mcp=build_server(lambda: nullcontext(queries_of(CALLER.get()))),
             allowed_hosts=known_hosts(settings),
         )
@@ -133,12 +133,12 @@ def _url(scheme: str, bound: socket.socket, port: int | None = None) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or chosen}"
 
 
-def _is_ready(store: Store) -> bool:
+def _is_ready(store: Store, inbox: Inbox | None) -> bool:
     try:
         store.ping()
     except OtelDiagError:
         return False
-    return True
+    return inbox is None or not inbox.held.failing
 
 
 def _say(endpoints: Endpoints, json_output: bool) -> None:

@@ -39,13 +39,13 @@ class _Request:
 
 def _commit_seconds() -> Histogram:
     bounds = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-    text = "How long a transaction that stored records took."
+    text = "How long it took to make records durable."
     return Histogram("otel_diag_commit_seconds", text, buckets=bounds, registry=None)
 
 
 def _commit_records() -> Histogram:
     bounds = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000)
-    text = "Records in a transaction, duplicates included."
+    text = "Records made durable together, duplicates included."
     return Histogram("otel_diag_commit_records", text, buckets=bounds, registry=None)
 
 
@@ -171,6 +171,6 @@ def _record_commit(began: int, group: Sequence[_Request], batch: pa.Table) -> No
         "otel_diag.table": group[0].signal.table.name,
         "otel_diag.requests": len(group),
         "otel_diag.records": batch.num_rows,
-        "otel_diag.bytes": batch.nbytes,
+        "otel_diag.bytes": sum(request.size for request in group),
     }
     record("commit", began, attributes, trace_ids=trace_ids_of([batch]) if group[0].signal is SPANS else None)

@@ -36,10 +36,14 @@ _RETRY: Final = wait_exponential(multiplier=0.1, max=5.0)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is durable and not in the tables yet."""
+    """What is durable and not in the tables yet. ``failing``: the store does not take it at the moment."""
 
     rows: int
     bytes: int
+    failing: bool
+
+
+NOTHING: Final = Held(0, 0, failing=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -112,12 +116,8 @@ class Inbox:
     def held(self) -> Held:
         with self._changed:
             lots = (self._moving, self._waiting)
-            return Held(sum(lot.rows for lot in lots), sum(lot.bytes for lot in lots))
-
-    @property
-    def working(self) -> bool:
-        """Whether what is appended gets into the tables."""
-        return not (self._failing or self._ended)
+            failing = self._failing or self._ended
+            return Held(sum(lot.rows for lot in lots), sum(lot.bytes for lot in lots), failing)
 
     def close(self) -> None:
         """Move what waits, stop. What the store does not take now stays in the journal. Idempotent."""

@@ -18,7 +18,6 @@ from otel_diag.model import PrunedTable
 from otel_diag.store.retention import Cutoff, Usage
 from otel_diag.store.schema import SPANS, SignalTable
 
-
 LOT_ROWS: Final = 24_576
 """Rows that an embedded engine takes in one transaction at half the cost, a row, of 4,096 (docs/ingest.md). It has to
 be a multiple of 2,048."""

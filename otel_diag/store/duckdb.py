@@ -220,11 +220,12 @@ class DuckDBStore:
             with connection.cursor() as cursor:
                 cursor.execute(f"USE {_DATABASE}")
                 yield cursor
-        except duckdb.FatalException:
-            with self._reopen_lock:
-                if connection is self._connection and self._path != MEMORY:
-                    self._connection.close()
-                    self._invalidated = True
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.FatalException) or "has been invalidated" in str(error):
+                with self._reopen_lock:
+                    if connection is self._connection and self._path != MEMORY:
+                        self._connection.close()
+                        self._invalidated = True
             raise
 
     def _usable(self) -> duckdb.DuckDBPyConnection:
@@ -252,7 +253,7 @@ def compact(path: Path) -> None:
     try:
         with duckdb.connect(":memory:", config={"memory_limit": _CONFIG["memory_limit"]}) as connection:
             for name, file in (("old", path), ("new", copy)):
-                connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {name}")
+                connection.execute(_attach(str(file), name))
             connection.execute("COPY FROM DATABASE old TO new; CHECKPOINT new; DETACH new")
             with copy.open("rb") as written:
                 os.fsync(written.fileno())
@@ -313,16 +314,18 @@ def _attached(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = dict(_CONFIG)
     connection = duckdb.connect(MEMORY, config=config)
     try:
-        file = path.replace("'", "''")
-        options = f"ROW_GROUP_SIZE {LOT_ROWS}" + (", READ_ONLY" if read_only else "")
-        connection.execute(f"ATTACH '{file}' AS {_DATABASE} ({options})")
-        connection.execute(f"USE {_DATABASE}")
+        connection.execute(f"{_attach(path, _DATABASE, read_only=read_only)}; USE {_DATABASE}")
         # Nothing is read or written but the database: a query, whoever wrote it, cannot open files or the network.
         connection.execute("SET enable_external_access = false")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _attach(path: str, name: str, *, read_only: bool = False) -> str:
+    options = f"ROW_GROUP_SIZE {LOT_ROWS}" + (", READ_ONLY" if read_only else "")
+    return f"ATTACH '{path.replace(chr(39), chr(39) * 2)}' AS {name} ({options})"
 
 
 def _startup_error(error: duckdb.Error, path: str) -> StartupError:

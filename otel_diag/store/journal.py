@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 _HEAD: Final = struct.Struct("<QI")
 _SIGNAL: Final = b"otel_diag.signal"
 _SIGNALS: Final = {signal.table.name: signal for signal in SIGNAL_TABLES}
-_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+# With threads, hundreds of small buffers cost four times as much.
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

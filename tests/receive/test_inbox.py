@@ -87,7 +87,7 @@ def test_what_is_appended_is_durable_first_and_in_the_tables_for_who_asks(
     inbox.settle()
     assert span_count(embedded) == 4
     assert segments(directory) == []
-    assert inbox.held == inboxes.Held(0, 0)
+    assert inbox.held == inboxes.NOTHING
     assert noted == [Appended(stored=4, duplicates=3)]
 
 
@@ -142,7 +142,7 @@ def test_while_the_store_takes_nothing_all_stays_in_the_journal_and_who_asks_is_
     gate.down = True
     inbox.append(trace_batch(1, 3))
     inbox.settle()
-    assert not inbox.working
+    assert inbox.held.failing
     assert len(segments(directory)) == 1
 
     inbox.append(trace_batch(2, 2))
@@ -150,7 +150,7 @@ def test_while_the_store_takes_nothing_all_stays_in_the_journal_and_who_asks_is_
     until(lambda: span_count(embedded) == 3)
     inbox.settle()
     assert span_count(embedded) == 5
-    assert inbox.working
+    assert not inbox.held.failing
 
 
 def test_the_next_process_stores_what_this_one_could_not(gate: Gate, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_sender_is_refused_when_the_store_takes_nothing_for_long(
     with pytest.raises(Transient, match="too much data"):
         inbox.append(batch)
     gate.down = False
-    until(lambda: inbox.working)
+    until(lambda: not inbox.held.failing)
     inbox.append(batch)
 
 
@@ -210,7 +210,7 @@ def test_an_error_nobody_foresaw_ends_with_refusals_and_everything_in_the_journa
     inbox = Inbox(gate, Journal(directory), lambda _: None)  # type: ignore[arg-type]
     inbox.append(trace_batch(1, 3))
     inbox.settle()
-    until(lambda: not inbox.working)
+    until(lambda: inbox.held.failing)
     with pytest.raises(Transient):
         inbox.append(trace_batch(2, 3))
     inbox.close()
