@@ -26,7 +26,9 @@ from tests.faults.stores import empty_store, most_resident_bytes
 MIB = 1024 * 1024
 TRACE = b"a very long trac"
 MAX_ANSWER = 2 * MIB
-MAX_RSS = 1024 * MIB
+MAX_RSS = {"duckdb": 1024 * MIB, "postgres": 1024 * MIB, "clickhouse": 2048 * MIB}
+"""The ClickHouse engine takes half a gigabyte before its first row."""
+
 _BATCH = 2000
 _SENDERS = 4
 _FOLD_SECONDS = 120.0
@@ -46,6 +48,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Giant:
+    store: str
     spans: int
     answers: list[Answer]
     rss: int
@@ -53,7 +56,7 @@ class Giant:
 
     @property
     def clean(self) -> bool:
-        return self.rss < MAX_RSS and all(
+        return self.rss < MAX_RSS[self.store] and all(
             answer.size < MAX_ANSWER and answer.total == self.spans and answer.examined for answer in self.answers
         )
 
@@ -75,7 +78,7 @@ def giant(store: str, spans: int) -> Giant:
         unsummarised = list(_over_rest(server))
         until(lambda: _is_summarised(server), _FOLD_SECONDS)
         answers = [*unsummarised, *_over_rest(server), *anyio.run(_over_mcp, server)]
-        return Giant(spans, answers, most_resident_bytes(server.pid))
+        return Giant(store, spans, answers, most_resident_bytes(server.pid))
 
 
 def _numbered(spans: int) -> tuple[range, Iterator[bytes]]:
