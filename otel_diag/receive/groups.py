@@ -28,20 +28,25 @@ class Rules(Generic[T]):
 
 
 class Groups(Generic[T]):
-    """One thread that works on everything that waits, group by group, in order. Thread-safe.
+    """Works on everything that waits, group by group, in order. Thread-safe.
 
-    Nobody waits for company: a group starts as soon as the one before has ended.
+    Nobody waits for company: a group starts as soon as the one before has ended. With more places than one, the next
+    starts meanwhile once as much waits as is under way: smaller groups would cost more than they gain.
     """
 
-    def __init__(self, name: str, work: Callable[[Sequence[T]], None], rules: Rules[T]) -> None:
-        """``work`` must not raise."""
+    def __init__(self, name: str, work: Callable[[Sequence[T]], None], rules: Rules[T], *, places: int = 1) -> None:
+        """``work`` must not raise; at most ``places`` groups are under way."""
         self._work = work
         self._rules = rules
+        self._places = places
         self._waiting: deque[T] = deque()
-        self._running = False
+        self._waiting_size = 0
+        self._running: list[int] = []
+        """Sizes of the groups under way."""
+        self._starting = False
         self._closed = False
         self._idle = Condition()
-        self._thread = ThreadPoolExecutor(1, name)
+        self._threads = ThreadPoolExecutor(places, name)
 
     def put(self, items: Sequence[T]) -> None:
         """Queue items, in one step: a group takes them together. Raises Transient after :meth:`close`."""
@@ -49,32 +54,33 @@ class Groups(Generic[T]):
             if self._closed:
                 raise Transient("the server is shutting down")
             self._waiting.extend(items)
-            if not self._running:
-                self._schedule()
+            self._waiting_size += sum(map(self._rules.size, items))
+            self._start()
 
     def close(self) -> None:
         """Refuse new items, work on those that wait, stop. Idempotent."""
         with self._idle:
             self._closed = True
-            self._idle.wait_for(lambda: not self._running)
-        self._thread.shutdown()
+            self._idle.wait_for(lambda: not (self._starting or self._running))
+        self._threads.shutdown()
 
-    def _schedule(self) -> None:
-        self._running = True
-        self._thread.submit(self._run).add_done_callback(_log_bug)
+    def _start(self) -> None:
+        has_place = not self._starting and len(self._running) < self._places
+        if self._waiting and has_place and self._waiting_size >= max(self._running, default=0):
+            self._starting = True
+            self._threads.submit(self._run).add_done_callback(_log_bug)
 
     def _run(self) -> None:
+        group, size = self._next()
         try:
-            self._work(self._next())
+            self._work(group)
         finally:  # an error nobody foresaw ends this run, not the thread
             with self._idle:
-                self._running = False
-                if self._waiting:
-                    self._schedule()
-                else:
-                    self._idle.notify_all()
+                self._running.remove(size)
+                self._start()
+                self._idle.notify_all()
 
-    def _next(self) -> list[T]:
+    def _next(self) -> tuple[list[T], int]:
         size, alike, limit = self._rules.size, self._rules.alike, self._rules.limit
         with self._idle:
             group = [self._waiting.popleft()]
@@ -82,7 +88,11 @@ class Groups(Generic[T]):
             while self._waiting and alike(self._waiting[0]) == kind and total + size(self._waiting[0]) <= limit:
                 group.append(self._waiting.popleft())
                 total += size(group[-1])
-            return group
+            self._waiting_size -= total
+            self._running.append(total)
+            self._starting = False
+            self._start()
+            return group, total
 
 
 def _log_bug(run: Future[None]) -> None:

@@ -151,7 +151,9 @@ class Intake:
             size=lambda request: len(request.body), limit=DECODE_BYTES, alike=lambda request: request.signal.path
         )
         self._decoders = decoders or decoders_of(settings)
-        self._decoding = [Groups("decode", partial(self._decode_group, each), rules) for each in self._decoders]
+        self._decoding = [
+            Groups("decode", partial(self._decode_group, each), rules, places=each.places) for each in self._decoders
+        ]
         self._turns = cycle(self._decoding)
 
     async def export(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -75,3 +76,30 @@ def test_a_process_that_dies_is_replaced() -> None:
             decoder.decode(undecoded(payload))
         (outcome,) = decoder.decode(undecoded(payload))
         assert isinstance(outcome, Decoded)
+
+
+def test_calls_side_by_side_get_their_own_answers(elsewhere: ProcessDecoder) -> None:
+    sizes = [1 + number % 7 for number in range(60)]
+
+    def decoded(size: int) -> int:
+        (outcome,) = elsewhere.decode(undecoded(request_of(size).SerializeToString()))
+        assert isinstance(outcome, Decoded)
+        return outcome.batch.num_rows
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(decoded, sizes)) == sizes
+
+
+def test_calls_under_way_when_the_process_dies_are_told_and_the_next_one_is_answered() -> None:
+    payload = undecoded(request_of(1).SerializeToString())
+    with closing(ProcessDecoder()) as decoder, ThreadPoolExecutor(2) as pool:
+        decoder.decode(payload)
+        assert decoder.pid is not None
+        os.kill(decoder.pid, signal.SIGSTOP)
+        calls = [pool.submit(decoder.decode, payload) for _ in range(2)]
+        with pytest.raises(TimeoutError):
+            calls[1].result(0.2)
+        os.kill(decoder.pid, signal.SIGKILL)
+        for call in calls:
+            assert isinstance(call.exception(20), Transient)
+        assert len(decoder.decode(payload)) == 1
