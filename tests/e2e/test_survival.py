@@ -54,3 +54,10 @@ def test_the_stdio_server_lives_beside_serve_and_after_it(pipeline: Pipeline, tm
             assert gaps["total_spans"] == 2
 
     anyio.run(talk)
+
+
+def test_a_question_sees_what_was_acknowledged_before_it(tmp_path: Path) -> None:
+    with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server:
+        for number in range(1, 11):
+            assert server.send(execution(number, f"{number:032x}")).is_success
+            assert server.span_count() == number
