@@ -42,6 +42,7 @@ from otel_diag.decode.columns import (
     json_escaped,
     json_text,
     list_offsets,
+    null_if_nothing,
     owners,
     show_nul,
     text,
@@ -227,6 +228,13 @@ class FlatAttributes:
         return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), keys, self)
 
 
+def json_objects(lists: pa.ListArray) -> pa.Array:
+    """One JSON object a list of attributes, null for an empty one."""
+    if not len(lists.flatten()):
+        return pa.nulls(len(lists), pa.string())
+    return null_if_nothing(FlatAttributes.of(lists).json())
+
+
 def json_values(values: pa.StructArray) -> pa.Array:
     """The JSON text of each AnyValue; null where there is none, which the empty value (``null``) is not."""
     bodies, body_of, is_string = _value_bodies(values)
@@ -265,16 +273,21 @@ def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, Int64s, npt.NDArray
 
 def _double_texts(column: pa.Array) -> pa.Array:
     texts = column.cast(pa.string())
+    numbers = column.to_numpy(zero_copy_only=False)
     # Only what reads as an integer needs its ".0", and only what has no fraction can.
-    whole = pc.equal(pc.floor(column), column)
-    if pc.any(whole).as_py():
-        bare = pc.and_(whole, pc.invert(pc.match_substring_regex(texts, "[.en]")))
-        texts = pc.if_else(bare, concatenated(texts, ".0"), texts)
-    finite = pc.is_finite(column)
-    if pc.all(finite).as_py():
+    whole = np.floor(numbers) == numbers
+    if whole.any():
+        mask = pa.array(whole)
+        found = texts.filter(mask)
+        bare = pc.invert(pc.match_substring_regex(found, "[.en]"))
+        texts = pc.replace_with_mask(texts, mask, pc.if_else(bare, concatenated(found, ".0"), found))
+    special = ~np.isfinite(numbers)
+    if column.null_count:
+        special &= column.is_valid().to_numpy(zero_copy_only=False)
+    if not special.any():
         return texts
-    special = [json_text(_double(value)) for value in column.filter(pc.invert(finite)).to_pylist()]
-    return pc.replace_with_mask(texts, pc.invert(finite), texts_of(special))
+    written = [json_text(_double(value)) for value in numbers[special].tolist()]
+    return pc.replace_with_mask(texts, pa.array(special), texts_of(written))
 
 
 def _each(column: pa.Array, encode: Callable[[Any], object]) -> pa.Array:
@@ -324,6 +337,8 @@ _ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
 def _with_duplicates(objects: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
     """Rewrite the objects of owners that repeat a key; usually there is none."""
     slots = flat.owners * len(keys) + flat.codes
+    if (slots[1:] > slots[:-1]).all():  # the keys of all owners are in one order, as they often are
+        return objects
     ordered = np.sort(slots)
     repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
     if not len(repeating):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -16,7 +18,6 @@ Bools = npt.NDArray[np.bool_]
 
 _ESCAPE: Final = "\u241b"
 _NUL_MARK: Final = "\u2400"
-_HEX: Final = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 _ESCAPE_END: Final = _ESCAPE.encode()[-1]
 """Other characters end with this byte too: a suspicion, no proof."""
 
@@ -26,6 +27,7 @@ FALSE: Final = pa.scalar(False, pa.bool_())
 _COMMA: Final = pa.scalar(",", pa.string())
 
 
+@lru_cache(maxsize=256)
 def text(value: str) -> pa.Scalar:
     """A typed scalar: given a bare Python value, pyarrow infers its type anew in every call, at 50 us each."""
     return pa.scalar(value, pa.string())
@@ -33,6 +35,9 @@ def text(value: str) -> pa.Scalar:
 
 def texts_of(values: Sequence[str | None]) -> pa.Array:
     return pa.array(values, pa.string())
+
+
+_NOTHING: Final = texts_of(["{}", "[]"])
 
 
 def hide_nul(text: str) -> str:
@@ -110,11 +115,16 @@ def quoted(texts: pa.Array) -> pa.Array:
 
 
 def null_if_empty(texts: pa.Array) -> pa.Array:
+    offsets, _ = _text_bytes(texts)
+    if offsets[0] == offsets[-1]:
+        return pa.nulls(len(texts), pa.string())
     return pc.if_else(pc.equal(texts, EMPTY_TEXT), NO_TEXT, texts)
 
 
 def nonzero_text(numbers: pa.Array) -> pa.Array:
     """Decimal text, null for zero."""
+    if not numbers.null_count and not numbers.to_numpy().any():
+        return pa.nulls(len(numbers), pa.string())
     return pc.if_else(pc.equal(numbers, pa.scalar(0, numbers.type)), NO_TEXT, numbers.cast(pa.string()))
 
 
@@ -123,7 +133,7 @@ def hex_text(ids: pa.Array) -> pa.Array:
     offsets, data = _text_bytes(ids)
     data = data[offsets[0] : offsets[-1]]
     return pa.StringArray.from_buffers(
-        len(ids), pa.py_buffer((offsets - offsets[0]) * np.int32(2)), pa.py_buffer(_HEX[data])
+        len(ids), pa.py_buffer((offsets - offsets[0]) * np.int32(2)), pa.py_buffer(binascii.hexlify(data.data))
     )
 
 
@@ -135,6 +145,10 @@ def field(structs: pa.StructArray, name: str) -> pa.Array:
 
 def list_offsets(lists: pa.Array) -> npt.NDArray[np.int32]:
     """Offsets into ``lists.flatten()``; a null list counts as empty."""
+    if not lists.null_count:
+        ends = np.asarray(lists.offsets, np.int32)
+        offsets: npt.NDArray[np.int32] = ends - ends[0]
+        return offsets
     lengths = pc.fill_null(pc.list_value_length(lists), pa.scalar(0, pa.int32())).to_numpy(zero_copy_only=False)
     return np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
 
@@ -160,6 +174,13 @@ def json_object(rows: int, members: dict[str, pa.Array]) -> pa.Array:
     return concatenated("{", pc.ascii_rtrim(concatenated(*texts), ","), "}")
 
 
+def json_object_or_null(rows: int, members: dict[str, pa.Array]) -> pa.Array:
+    """:func:`json_object`, null where all members are."""
+    if all(column.null_count == len(column) for column in members.values()):
+        return pa.nulls(rows, pa.string())
+    return null_if_nothing(json_object(rows, members))
+
+
 def json_lists(offsets: npt.NDArray[np.int32], texts: pa.Array) -> pa.Array:
     """A JSON array of the texts of each list, null for an empty one."""
     empty = pa.array(offsets[1:] == offsets[:-1])
@@ -168,4 +189,9 @@ def json_lists(offsets: npt.NDArray[np.int32], texts: pa.Array) -> pa.Array:
 
 def null_if_nothing(objects: pa.Array) -> pa.Array:
     """JSON text, null where it is an empty object or array."""
-    return pc.if_else(pc.is_in(objects, texts_of(["{}", "[]"])), NO_TEXT, objects)
+    return pc.if_else(pc.is_in(objects, _NOTHING), NO_TEXT, objects)
+
+
+def take(column: pa.Array, rows: pa.Array) -> pa.Array:
+    """The value at each of these indexes, with little ado for a column of nulls, as many are."""
+    return pa.nulls(len(rows), column.type) if column.null_count == len(column) else column.take(rows)

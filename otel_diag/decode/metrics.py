@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_diag.decode import semconv
-from otel_diag.decode.attributes import FlatAttributes, json_numbers
+from otel_diag.decode.attributes import FlatAttributes, json_numbers, json_objects
 from otel_diag.decode.columns import (
     EMPTY_TEXT,
     NO_TEXT,
@@ -20,9 +20,9 @@ from otel_diag.decode.columns import (
     hex_text,
     json_lists,
     json_object,
+    json_object_or_null,
     list_offsets,
     null_if_empty,
-    null_if_nothing,
     owners,
     quoted,
     storable,
@@ -175,7 +175,7 @@ def _metric_columns(metrics: pa.StructArray) -> dict[str, pa.Array]:
         "description": null_if_empty(storable(field(metrics, "description"))),
         "temporality": pc.if_else(codes.is_valid(), names, NO_TEXT),
         "is_monotonic": field(field(metrics, "sum"), "is_monotonic"),
-        "metadata": null_if_nothing(FlatAttributes.of(field(metrics, "metadata")).json()),
+        "metadata": json_objects(field(metrics, "metadata")),
     }
 
 
@@ -189,7 +189,7 @@ def _buckets(buckets: pa.StructArray) -> pa.Array:
         "offset": json_numbers(field(buckets, "offset")),
         "bucket_counts": _numbers(field(buckets, "bucket_counts")),
     }
-    return null_if_nothing(json_object(len(buckets), members))
+    return json_object_or_null(len(buckets), members)
 
 
 def _quantiles(lists: pa.ListArray) -> pa.Array:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from otel_diag.decode import semconv
-from otel_diag.decode.attributes import FlatAttributes
+from otel_diag.decode.attributes import FlatAttributes, json_objects
 from otel_diag.decode.columns import (
     NO_TEXT,
     Bools,
@@ -24,13 +24,14 @@ from otel_diag.decode.columns import (
     joined,
     json_lists,
     json_object,
+    json_object_or_null,
     list_offsets,
     nonzero_text,
     null_if_empty,
-    null_if_nothing,
     owners,
     quoted,
     storable,
+    take,
     text,
     texts_of,
 )
@@ -152,8 +153,8 @@ class Records:
                 *repeated,
             ]
         )
-        columns = {name: column.take(to_resource) for name, column in of_resource.items()}
-        columns |= {name: column.take(to_scope) for name, column in of_scope.items()}
+        columns = {name: take(column, to_resource) for name, column in of_resource.items()}
+        columns |= {name: take(column, to_scope) for name, column in of_scope.items()}
         rest = {name: columns.pop(name) for name in ("resource", "scope")}
         return Context(columns, rest, attributes, to_resource)
 
@@ -163,7 +164,8 @@ _SERVICE: Final = semconv.Column(pa.string(), ("service.name",))
 
 def refuse_expansion(repeated: Sequence[tuple[pa.Array, Int64s]]) -> None:
     """Raise BadInput when texts, each repeated for the rows that have its index, come to too much."""
-    expanded = sum(int(text_sizes(column)[index].sum()) for column, index in repeated)
+    some = [(column, index) for column, index in repeated if column.null_count < len(column)]
+    expanded = sum(int(text_sizes(column)[index].sum()) for column, index in some)
     if expanded > MAX_EXPANDED_BYTES:
         raise BadInput(
             f"what records share (resource attributes, scope ...), repeated for each, comes to {expanded} bytes",
@@ -173,25 +175,23 @@ def refuse_expansion(repeated: Sequence[tuple[pa.Array, Int64s]]) -> None:
 
 def text_sizes(texts: pa.Array) -> Int64s:
     """Bytes of each, 0 for null."""
-    sizes = pc.fill_null(pc.binary_length(texts), pa.scalar(0, pa.int32())).to_numpy()
-    return np.asarray(sizes, np.int64)
+    sizes = pc.binary_length(texts)
+    return np.asarray(pc.fill_null(sizes, pa.scalar(0, pa.int32())) if sizes.null_count else sizes, np.int64)
 
 
 def otlp_rest(rows: int, members: dict[str, pa.Array]) -> pa.Array:
     """The column ``otlp_rest`` from columns of JSON: null where all of it is absent."""
-    return null_if_nothing(json_object(rows, members))
+    return json_object_or_null(rows, members)
 
 
 def _resource_rest(resources: pa.StructArray, resource: pa.StructArray) -> pa.Array:
-    return null_if_nothing(
-        json_object(
-            len(resources),
-            {
-                "dropped_attributes_count": nonzero_text(field(resource, "dropped_attributes_count")),
-                "schema_url": quoted(null_if_empty(field(resources, "schema_url"))),
-                "entity_refs": _entity_refs(field(resource, "entity_refs")),
-            },
-        )
+    return json_object_or_null(
+        len(resources),
+        {
+            "dropped_attributes_count": nonzero_text(field(resource, "dropped_attributes_count")),
+            "schema_url": quoted(null_if_empty(field(resources, "schema_url"))),
+            "entity_refs": _entity_refs(field(resource, "entity_refs")),
+        },
     )
 
 
@@ -217,15 +217,13 @@ def _entity_refs(lists: pa.ListArray) -> pa.Array:
 
 
 def _scope_rest(scopes: pa.StructArray, scope: pa.StructArray) -> pa.Array:
-    return null_if_nothing(
-        json_object(
-            len(scopes),
-            {
-                "attributes": null_if_nothing(FlatAttributes.of(field(scope, "attributes")).json()),
-                "dropped_attributes_count": nonzero_text(field(scope, "dropped_attributes_count")),
-                "schema_url": quoted(null_if_empty(field(scopes, "schema_url"))),
-            },
-        )
+    return json_object_or_null(
+        len(scopes),
+        {
+            "attributes": json_objects(field(scope, "attributes")),
+            "dropped_attributes_count": nonzero_text(field(scope, "dropped_attributes_count")),
+            "schema_url": quoted(null_if_empty(field(scopes, "schema_url"))),
+        },
     )
 
 
@@ -281,7 +279,7 @@ def content_hash(columns: Sequence[pa.Array], rows: int) -> pa.Array:
     """xxh3 of each row's values in order, each ended by U+0000, which no stored text contains (absent = empty)."""
     if not rows:
         return pa.array([], pa.int64())
-    texts = [column.cast(pa.string()) for column in columns]
+    texts = [column if column.type == pa.string() else column.cast(pa.string()) for column in columns]
     contents = pc.binary_join_element_wise(*texts, text("\0"), null_handling="replace", null_replacement="")
     # A Python loop over one buffer costs about 0.3 us a row; hashing column by column in numpy costs more.
     data = memoryview(contents.buffers()[2])

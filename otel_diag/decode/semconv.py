@@ -136,8 +136,10 @@ def read(column: Column, attributes: FlatAttributes) -> pa.Array:
     values = []
     filled = 0
     for alias in reversed(present):
-        at = np.nonzero(attributes.codes == attributes.codes_by_key[_name(alias)])[0]
+        at = np.flatnonzero(attributes.codes == attributes.codes_by_key[_name(alias)])
         converted = _converted(attributes.values, pa.array(at), column.type, alias)
+        if len(present) == 1 and np.array_equal(attributes.owners[at], np.arange(owners)):
+            return converted
         usable = converted.is_valid().to_numpy(zero_copy_only=False)
         # Later assignments win: the first of a repeated key, and the best name, are written last.
         chosen[attributes.owners[at[usable]][::-1]] = (filled + np.nonzero(usable)[0])[::-1]
@@ -156,16 +158,21 @@ def _converted(values: pa.StructArray, at: pa.Array, wanted: pa.DataType, alias:
     def member(name: str) -> pa.Array:
         return field(values, name).take(at)
 
-    strings, integers = member("string_value"), member("int_value")
+    # An attribute usually has values of one kind; the others are looked for where that leaves a gap.
     if wanted == _TEXT:
+        strings = member("string_value")
         texts = null_if_empty(strings)
-        return storable(texts if integers.null_count == len(at) else pc.coalesce(texts, integers.cast(_TEXT)))
+        return storable(pc.coalesce(texts, member("int_value").cast(_TEXT)) if strings.null_count else texts)
     if wanted == _DOUBLE:
-        decimal = _matching(strings, r"^-?\d{1,15}(\.\d{1,15})?$").cast(_DOUBLE)
-        numbers = pc.coalesce(member("double_value"), integers.cast(_DOUBLE, safe=False), decimal)
+        numbers = member("double_value")
+        if numbers.null_count:
+            decimal = _matching(member("string_value"), r"^-?\d{1,15}(\.\d{1,15})?$").cast(_DOUBLE)
+            numbers = pc.coalesce(numbers, member("int_value").cast(_DOUBLE, safe=False), decimal)
         finite = pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, _DOUBLE))
         return pc.multiply(finite, pa.scalar(1000.0, _DOUBLE)) if isinstance(alias, Seconds) else finite
-    numbers = integers if strings.null_count == len(at) else pc.coalesce(integers, _decimal_int64(strings))
+    numbers = member("int_value")
+    if numbers.null_count:
+        numbers = pc.coalesce(numbers, _decimal_int64(member("string_value")))
     if wanted == _INT:
         return numbers
     fits = pc.equal(numbers.cast(wanted, safe=False).cast(_INT), numbers)
@@ -237,9 +244,11 @@ def outcome(
     error_type = pc.coalesce(read(_ERROR_TYPE, attributes), exception_type)
     message = pc.coalesce(exception_message, status_messages)
 
-    failed = pc.or_(
-        pc.equal(status_codes, pa.scalar(_ERROR, pa.int32())), _unset_failures(kinds, status_codes, http, grpc, rpc)
-    )
+    failed = pc.equal(status_codes, pa.scalar(_ERROR, pa.int32()))
+    signs = _signs_of_failure(kinds, http, grpc, rpc)
+    if signs:
+        unset = pc.invert(pc.is_in(status_codes, pa.array([_OK, _ERROR], status_codes.type)))
+        failed = pc.or_(failed, pc.and_(unset, _any(signs)))
     status = pc.if_else(failed, text(Status.FAILED), text(Status.COMPLETED))
     if pc.any(failed).as_py():
         late = _says_deadline(error_type, exception_type, [message, status_messages], http, grpc, rpc)
@@ -247,16 +256,22 @@ def outcome(
     return Outcome(status, error_type, message)
 
 
-def _unset_failures(kinds: pa.Array, codes: pa.Array, http: pa.Array, grpc: pa.Array, rpc: pa.Array) -> pa.Array:
-    unset = pc.invert(pc.is_in(codes, pa.array([_OK, _ERROR], codes.type)))
+def _signs_of_failure(kinds: pa.Array, http: pa.Array, grpc: pa.Array, rpc: pa.Array) -> list[pa.Array]:
+    """What says that a span failed whose status code is UNSET: true, false or null."""
     server, client = pc.equal(kinds, text("server")), pc.equal(kinds, text("client"))
-    signs = [
-        pc.and_(server, pc.greater_equal(http, pa.scalar(500, _INT))),
-        pc.and_(client, pc.greater_equal(http, pa.scalar(400, _INT))),
-        pc.and_(client, pc.not_equal(grpc, pa.scalar(0, _INT))),
-        pc.and_(client, pc.invert(pc.is_in(pc.coalesce(rpc, text("OK")), texts_of(["OK", "0"])))),
-    ]
-    return pc.and_(unset, _any(signs))
+    signs = []
+    if _has_values(http):
+        signs.append(pc.and_(server, pc.greater_equal(http, pa.scalar(500, _INT))))
+        signs.append(pc.and_(client, pc.greater_equal(http, pa.scalar(400, _INT))))
+    if _has_values(grpc):
+        signs.append(pc.and_(client, pc.not_equal(grpc, pa.scalar(0, _INT))))
+    if _has_values(rpc):
+        signs.append(pc.and_(client, pc.invert(pc.is_in(pc.coalesce(rpc, text("OK")), texts_of(["OK", "0"])))))
+    return signs
+
+
+def _has_values(column: pa.Array) -> bool:
+    return bool(column.null_count < len(column))
 
 
 def _says_deadline(
