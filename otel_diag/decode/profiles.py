@@ -554,4 +554,4 @@ def _totals(values: pa.ListArray, times: pa.ListArray) -> Int64s:
     return totals
 
 
-PROFILES: Final = Wire.of(ExportProfilesServiceRequest, _flatten, "profiles", _resolve)
+PROFILES: Final = Wire.of(ExportProfilesServiceRequest, _flatten, "profiles", _resolve, unread=())

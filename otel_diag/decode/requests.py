@@ -7,19 +7,26 @@ ptars only canonical input, because ptars panics on some malformed lengths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import ptars
 import pyarrow as pa
+from google.protobuf.descriptor import Descriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from otel_diag.decode.bounds import Limits, bounded
 from otel_diag.decode.columns import Int64s
 from otel_diag.decode.utf8 import replace_invalid_utf8
 from otel_diag.errors import BadInput
+
+
+PROFILES_ONLY: Final = frozenset({"key_strindex", "string_value_strindex"})
+"""Fields of attributes that only profiles use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,10 @@ class Wire:
         flatten: Callable[[pa.RecordBatch, pa.Array], Flattened],
         noun: str,
         prepare: Callable[[Any], None] | None = None,
+        unread: Collection[str] = PROFILES_ONLY,
     ) -> Wire:
-        descriptor = message.DESCRIPTOR
+        """``unread``: names of fields that ``flatten`` does not look at, so that ptars makes no columns of them."""
+        descriptor = _without(unread, message.DESCRIPTOR)
         handler = ptars.HandlerPool([descriptor.file]).get_for_message(descriptor)
         return cls(message, handler, flatten, noun, prepare)
 
@@ -177,3 +186,26 @@ class Wire:
             )
             for request, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))
         ]
+
+
+def _without(names: Collection[str], descriptor: Descriptor) -> Descriptor:
+    """The same message with fields of these names unknown in it, and in the messages it is made of."""
+    pool = DescriptorPool()
+    added = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name in added:
+            return
+        added.add(file.name)
+        for dependency in file.dependencies:
+            add(dependency)
+        reduced = FileDescriptorProto()
+        file.CopyToProto(reduced)
+        for message in reduced.message_type:
+            fields = [field for field in message.field if field.name not in names]
+            del message.field[:]
+            message.field.extend(fields)
+        pool.Add(reduced)
+
+    add(descriptor.file)
+    return pool.FindMessageTypeByName(descriptor.full_name)
