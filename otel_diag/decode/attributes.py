@@ -38,6 +38,7 @@ from otel_diag.decode.columns import (
     Int64s,
     concatenated,
     field,
+    flattened,
     hide_nul,
     json_escaped,
     json_text,
@@ -185,7 +186,7 @@ class FlatAttributes:
     @classmethod
     def of(cls, lists: pa.ListArray) -> FlatAttributes:
         """From ptars' list<struct<key, value, ...>>, one list per owner."""
-        pairs = lists.flatten()
+        pairs = flattened(lists)
         keys = field(pairs, "key").dictionary_encode()
         offsets = list_offsets(lists)
         return cls(
@@ -230,7 +231,7 @@ class FlatAttributes:
 
 def json_objects(lists: pa.ListArray) -> pa.Array:
     """One JSON object a list of attributes, null for an empty one."""
-    if not len(lists.flatten()):
+    if not len(flattened(lists)):
         return pa.nulls(len(lists), pa.string())
     return null_if_nothing(FlatAttributes.of(lists).json())
 

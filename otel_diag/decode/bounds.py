@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
-from otel_diag.decode.columns import Int64s, list_offsets, owners
+from otel_diag.decode.columns import Int64s, flattened, list_offsets, owners
 
 CUT_KEY: Final = "otel_diag.truncated"
 """Key of the mark in a key-value list that was cut."""
@@ -52,12 +52,10 @@ class Cuts:
         }
         done: list[dict[str, int]] = [{} for _ in range(count)]
         for what, found in words.items():
-            for request, times in zip(*np.unique(np.concatenate([_NOBODY, *found]), return_counts=True), strict=True):
-                done[request][what] = int(times)
+            if found:
+                for request, times in zip(*np.unique(np.concatenate(found), return_counts=True), strict=True):
+                    done[request][what] = int(times)
         return done
-
-
-_NOBODY: Final = np.empty(0, np.int64)
 
 
 def bounded(requests: pa.RecordBatch, limits: Limits) -> tuple[pa.RecordBatch, Cuts]:
@@ -103,12 +101,12 @@ def _bounded_struct(column: pa.Array, request_of: Callable[[], Int64s], cuts: Cu
 def _bounded_list(column: pa.Array, request_of: Callable[[], Int64s], cuts: Cuts, serialised: Any) -> pa.Array:
     if not len(column.values):
         return column
-    values = column.flatten()
+    values = flattened(column)
     if serialised is not None and isinstance(values, pa.BinaryArray):
         return _bounded_items(column, values, request_of, cuts, serialised)
     if len(values) > cuts.limits.attributes and isinstance(values, pa.StructArray) and "key" in values.type.names:
         column = _first_attributes(column, request_of, cuts)
-        values = column.flatten()
+        values = flattened(column)
     new = _bounded(values, lambda: request_of()[owners(list_offsets(column))], cuts, serialised)
     if new is values:
         return column
@@ -122,7 +120,7 @@ def _first_attributes(column: pa.Array, request_of: Callable[[], Int64s], cuts: 
     lengths = np.diff(offsets)
     if lengths.max() <= cuts.limits.attributes:
         return column
-    values = column.flatten()
+    values = flattened(column)
     within = np.arange(len(values)) - np.repeat(offsets[:-1], lengths) < cuts.limits.attributes
     cuts.attributes.append(request_of()[owners(offsets)[~within]])
     ends = np.cumsum(np.minimum(lengths, cuts.limits.attributes), dtype=np.int32)

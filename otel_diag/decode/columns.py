@@ -118,6 +118,8 @@ def null_if_empty(texts: pa.Array) -> pa.Array:
     offsets, _ = _text_bytes(texts)
     if offsets[0] == offsets[-1]:
         return pa.nulls(len(texts), pa.string())
+    if (offsets[1:] > offsets[:-1]).all():
+        return texts
     return pc.if_else(pc.equal(texts, EMPTY_TEXT), NO_TEXT, texts)
 
 
@@ -143,8 +145,16 @@ def field(structs: pa.StructArray, name: str) -> pa.Array:
     return pc.struct_field(structs, name) if structs.null_count else structs.field(name)
 
 
+def flattened(lists: pa.ListArray) -> pa.Array:
+    """``lists.flatten()``, without its kernel where no list is null."""
+    if lists.null_count:
+        return lists.flatten()
+    ends = np.asarray(lists.offsets)
+    return lists.values.slice(ends[0], ends[-1] - ends[0])
+
+
 def list_offsets(lists: pa.Array) -> npt.NDArray[np.int32]:
-    """Offsets into ``lists.flatten()``; a null list counts as empty."""
+    """Offsets into ``flattened(lists)``; a null list counts as empty."""
     if not lists.null_count:
         ends = np.asarray(lists.offsets, np.int32)
         offsets: npt.NDArray[np.int32] = ends - ends[0]

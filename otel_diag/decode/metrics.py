@@ -17,6 +17,7 @@ from otel_diag.decode.columns import (
     NO_TEXT,
     Int64s,
     field,
+    flattened,
     hex_text,
     json_lists,
     json_object,
@@ -83,7 +84,7 @@ def _flatten(requests: pa.RecordBatch, tenants: pa.Array) -> Flattened:
     metrics = Records.of(requests, "metrics", "metrics")
     lists = [field(field(metrics.values, kind), "data_points") for kind in KINDS]
     metric_of = np.concatenate([owners(list_offsets(points)) for points in lists])
-    received = metrics.parts(_unified([points.flatten() for points in lists]), metric_of)
+    received = metrics.parts(_unified([flattened(points) for points in lists]), metric_of)
     nameless = np.asarray(pc.equal(field(metrics.values, "name"), EMPTY_TEXT).to_numpy(zero_copy_only=False), bool)
     checks = {"their metric has no name": nameless[metric_of]}
     records, rejected = received.accepted(checks)
@@ -181,7 +182,7 @@ def _metric_columns(metrics: pa.StructArray) -> dict[str, pa.Array]:
 
 def _numbers(lists: pa.ListArray) -> pa.Array:
     """A JSON array of each list, null for an empty one."""
-    return json_lists(list_offsets(lists), json_numbers(lists.flatten()))
+    return json_lists(list_offsets(lists), json_numbers(flattened(lists)))
 
 
 def _buckets(buckets: pa.StructArray) -> pa.Array:
@@ -193,14 +194,14 @@ def _buckets(buckets: pa.StructArray) -> pa.Array:
 
 
 def _quantiles(lists: pa.ListArray) -> pa.Array:
-    quantiles = lists.flatten()
+    quantiles = flattened(lists)
     members = {name: json_numbers(field(quantiles, name)) for name in ("quantile", "value")}
     return json_lists(list_offsets(lists), json_object(len(quantiles), members))
 
 
 def _exemplars(lists: pa.ListArray) -> dict[str, pa.Array]:
     """The column ``exemplars``, and the ids of each point's last one that names a span."""
-    exemplars = lists.flatten()
+    exemplars = flattened(lists)
     offsets = list_offsets(lists)
     trace_ids, span_ids = field(exemplars, "trace_id"), field(exemplars, "span_id")
     trace_texts, span_texts = hex_text(trace_ids), hex_text(span_ids)

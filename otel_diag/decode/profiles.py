@@ -27,6 +27,7 @@ from otel_diag.decode.columns import (
     Bools,
     Int64s,
     field,
+    flattened,
     json_lists,
     json_object,
     list_offsets,
@@ -190,7 +191,7 @@ class _Table:
     @classmethod
     def of(cls, dictionaries: pa.StructArray, name: str) -> _Table:
         lists = field(dictionaries, name)
-        return cls(lists.flatten(), list_offsets(lists))
+        return cls(flattened(lists), list_offsets(lists))
 
     @property
     def request_of(self) -> Int64s:
@@ -283,7 +284,7 @@ class _Attributes:
         """``attributes`` and ``attribute_units`` of the owner of each list of indexes, JSON objects or null."""
         offsets = list_offsets(lists)
         owner_of = owners(offsets)
-        found = self.table.find(lists.flatten(), request_of[owner_of])
+        found = self.table.find(flattened(lists), request_of[owner_of])
         refuse_expansion([(self.sizes, found.at)])
         has_unit = self.units.is_valid().to_numpy(zero_copy_only=False)[found.at]
         units_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(has_unit)])
@@ -350,7 +351,7 @@ class _Locations:
 
         line_lists = field(table.values, "lines")
         offsets = list_offsets(line_lists)
-        lines = line_lists.flatten()
+        lines = flattened(line_lists)
         function = functions.find(field(lines, "function_index"), table.request_of[owners(offsets)])
         numbers = {name: nonzero_text(field(lines, name)) for name in ("line", "column")}
         line_objects = _merged(function_objects.take(function.at), json_object(len(lines), numbers))
@@ -399,7 +400,7 @@ class _Stacks:
         table = _Table.of(dictionaries, "stack_table")
         lists = field(table.values, "location_indices")
         offsets = list_offsets(lists)
-        location = locations.table.find(lists.flatten(), table.request_of[owners(offsets)])
+        location = locations.table.find(flattened(lists), table.request_of[owners(offsets)])
         ok = _all_ok(offsets, location.ok & locations.frames.ok[location.at])
         frames = json_lists(offsets, locations.frames.take(location.at))
         return cls(table, _Texts(frames, ok), _Texts(_folded(offsets, locations.folded.take(location.at)), ok))
@@ -422,7 +423,7 @@ def _flatten(requests: pa.RecordBatch, tenants: pa.Array) -> Flattened:
     shared, shared_ok = _profile_columns(profiles, strings, attributes)
     sample_lists = field(profiles.values, "samples")
     profile_of = owners(list_offsets(sample_lists))
-    samples = profiles.parts(sample_lists.flatten(), profile_of)
+    samples = profiles.parts(flattened(sample_lists), profile_of)
     request_of = samples.request_of
     stack = stacks.table.find(field(samples.values, "stack_index"), request_of)
     link = links.find(field(samples.values, "link_index"), request_of)
@@ -469,7 +470,7 @@ def _context_ok(profiles: Records) -> Bools:
 
     def ok(owners_of: pa.Array) -> Bools:
         lists = field(owners_of, "attributes")
-        indexes = field(lists.flatten(), "key_strindex").to_numpy(zero_copy_only=False)
+        indexes = field(flattened(lists), "key_strindex").to_numpy(zero_copy_only=False)
         return _all_ok(list_offsets(lists), indexes != _UNRESOLVED)
 
     resources, scopes = field(profiles.resources, "resource"), field(profiles.scopes, "scope")
@@ -526,8 +527,8 @@ def _table(samples: Records, shared: dict[str, tuple[pa.Array, Int64s]], tenants
         **taken,
         "attributes": pc.coalesce(taken["attributes"], text("{}")),
         "value": pa.array(_totals(values, times)),
-        "observed_values": json_lists(list_offsets(values), json_numbers(values.flatten())),
-        "observed_unix_nanos": json_lists(list_offsets(times), json_numbers(times.flatten())),
+        "observed_values": json_lists(list_offsets(values), json_numbers(flattened(values))),
+        "observed_unix_nanos": json_lists(list_offsets(times), json_numbers(flattened(times))),
         "service_version": version.take(context.to_resource),
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, **rest}),
@@ -543,7 +544,7 @@ def _totals(values: pa.ListArray, times: pa.ListArray) -> Int64s:
     totals = np.diff(list_offsets(times)).astype(np.int64)
     some = np.flatnonzero(np.diff(offsets))
     if len(some):
-        found = values.flatten().to_numpy()
+        found = flattened(values).to_numpy()
         sums = np.add.reduceat(found, offsets[some])
         about = np.add.reduceat(found.astype(np.float64), offsets[some])
         limits = np.iinfo(np.int64)

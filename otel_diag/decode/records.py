@@ -20,6 +20,7 @@ from otel_diag.decode.columns import (
     Bools,
     Int64s,
     field,
+    flattened,
     hex_text,
     joined,
     json_lists,
@@ -85,12 +86,12 @@ class Records:
     def of(cls, requests: pa.RecordBatch, signal: str, records: str) -> Records:
         """From the columns of an export request: ``resource_<signal>`` > ``scope_<signal>`` > ``records``."""
         resource_lists = requests.column(f"resource_{signal}")
-        resources = resource_lists.flatten()
+        resources = flattened(resource_lists)
         scope_lists = field(resources, f"scope_{signal}")
-        scopes = scope_lists.flatten()
+        scopes = flattened(scope_lists)
         record_lists = field(scopes, records)
         return cls(
-            values=record_lists.flatten(),
+            values=flattened(record_lists),
             scope_of=owners(list_offsets(record_lists)),
             scopes=scopes,
             resource_of_scope=owners(list_offsets(scope_lists)),
@@ -196,13 +197,13 @@ def _resource_rest(resources: pa.StructArray, resource: pa.StructArray) -> pa.Ar
 
 
 def _entity_refs(lists: pa.ListArray) -> pa.Array:
-    references = lists.flatten()
+    references = flattened(lists)
     if not len(references):
         return pa.nulls(len(lists), pa.string())
 
     def texts(name: str) -> pa.Array:
         keys = field(references, name)
-        return joined(list_offsets(keys), quoted(keys.flatten()), "[", "]")
+        return joined(list_offsets(keys), quoted(flattened(keys)), "[", "]")
 
     objects = json_object(
         len(references),
@@ -240,17 +241,16 @@ def enum_names(codes: pa.Array, names: Sequence[str]) -> pa.Array:
 
 def bad_id(ids: pa.Array, size: int) -> Bools:
     """Neither ``size`` bytes nor zero."""
-    good = pc.and_(
-        pc.equal(pc.binary_length(ids), pa.scalar(size, pa.int32())),
-        pc.not_equal(ids, pa.scalar(bytes(size), pa.binary())),
-    )
-    return ~np.asarray(good.to_numpy(zero_copy_only=False), bool)
+    zero = pc.equal(ids, pa.scalar(bytes(size), pa.binary()))
+    bad: Bools = (text_sizes(ids) != size) | zero.to_numpy(zero_copy_only=False)
+    return bad
 
 
 def bad_optional_id(ids: pa.Array, size: int) -> Bools:
     """Neither ``size`` bytes nor empty."""
-    good = pc.is_in(pc.binary_length(ids), pa.array([0, size], pa.int32()))
-    return ~np.asarray(good.to_numpy(zero_copy_only=False), bool)
+    sizes = text_sizes(ids)
+    bad: Bools = (sizes != 0) & (sizes != size)
+    return bad
 
 
 def optional_id(ids: pa.Array, size: int) -> pa.Array:
@@ -268,7 +268,7 @@ def is_sane(nanos: UInt64s) -> Bools:
 def timestamps(nanos: UInt64s) -> pa.Array:
     """UTC microseconds, null outside 1971..2261."""
     micros = pa.array(nanos.view(np.int64) // 1000, pa.int64(), mask=~is_sane(nanos))
-    return micros.cast(pa.timestamp("us", tz="UTC"))
+    return micros.view(pa.timestamp("us", tz="UTC"))
 
 
 # --------------------------------------------------------------------------------------------------

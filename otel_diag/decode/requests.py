@@ -24,7 +24,6 @@ from otel_diag.decode.columns import Int64s
 from otel_diag.decode.utf8 import replace_invalid_utf8
 from otel_diag.errors import BadInput
 
-
 PROFILES_ONLY: Final = frozenset({"key_strindex", "string_value_strindex"})
 """Fields of attributes that only profiles use."""
 

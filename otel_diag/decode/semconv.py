@@ -44,6 +44,7 @@ class Column:
 _TEXT: Final = pa.string()
 _INT: Final = pa.int64()
 _DOUBLE: Final = pa.float64()
+_NO_DOUBLE: Final = pa.scalar(None, _DOUBLE)
 
 ALIASES: Final[dict[str, Column]] = {
     "execution_id": Column(_INT, ("execution.id",)),
@@ -168,7 +169,7 @@ def _converted(values: pa.StructArray, at: pa.Array, wanted: pa.DataType, alias:
         if numbers.null_count:
             decimal = _matching(member("string_value"), r"^-?\d{1,15}(\.\d{1,15})?$").cast(_DOUBLE)
             numbers = pc.coalesce(numbers, member("int_value").cast(_DOUBLE, safe=False), decimal)
-        finite = pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, _DOUBLE))
+        finite = pc.if_else(pc.is_finite(numbers), numbers, _NO_DOUBLE)
         return pc.multiply(finite, pa.scalar(1000.0, _DOUBLE)) if isinstance(alias, Seconds) else finite
     numbers = member("int_value")
     if numbers.null_count:
@@ -196,7 +197,10 @@ def _decimal_int64(texts: pa.Array) -> pa.Array:
 # --------------------------------------------------------------------------------------------------
 # Status.
 
-_OK, _ERROR = 1, 2
+_ERROR_CODE: Final = pa.scalar(2, pa.int32())
+_SET_CODES: Final = pa.array([1, 2], pa.int32())
+_CLIENT_ERROR: Final = pa.scalar(400, _INT)
+_SERVER_ERROR: Final = pa.scalar(500, _INT)
 _HTTP_TIMEOUTS: Final = (408, 504)
 _GRPC_DEADLINE_EXCEEDED: Final = 4
 
@@ -244,10 +248,10 @@ def outcome(
     error_type = pc.coalesce(read(_ERROR_TYPE, attributes), exception_type)
     message = pc.coalesce(exception_message, status_messages)
 
-    failed = pc.equal(status_codes, pa.scalar(_ERROR, pa.int32()))
+    failed = pc.equal(status_codes, _ERROR_CODE)
     signs = _signs_of_failure(kinds, http, grpc, rpc)
     if signs:
-        unset = pc.invert(pc.is_in(status_codes, pa.array([_OK, _ERROR], status_codes.type)))
+        unset = pc.invert(pc.is_in(status_codes, _SET_CODES))
         failed = pc.or_(failed, pc.and_(unset, _any(signs)))
     status = pc.if_else(failed, text(Status.FAILED), text(Status.COMPLETED))
     if pc.any(failed).as_py():
@@ -261,8 +265,8 @@ def _signs_of_failure(kinds: pa.Array, http: pa.Array, grpc: pa.Array, rpc: pa.A
     server, client = pc.equal(kinds, text("server")), pc.equal(kinds, text("client"))
     signs = []
     if _has_values(http):
-        signs.append(pc.and_(server, pc.greater_equal(http, pa.scalar(500, _INT))))
-        signs.append(pc.and_(client, pc.greater_equal(http, pa.scalar(400, _INT))))
+        signs.append(pc.and_(server, pc.greater_equal(http, _SERVER_ERROR)))
+        signs.append(pc.and_(client, pc.greater_equal(http, _CLIENT_ERROR)))
     if _has_values(grpc):
         signs.append(pc.and_(client, pc.not_equal(grpc, pa.scalar(0, _INT))))
     if _has_values(rpc):

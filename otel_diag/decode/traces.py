@@ -16,6 +16,7 @@ from otel_diag.decode import semconv
 from otel_diag.decode.attributes import FlatAttributes
 from otel_diag.decode.columns import (
     field,
+    flattened,
     hex_text,
     json_lists,
     json_object,
@@ -128,7 +129,7 @@ def _times(start: UInt64s, end: UInt64s) -> dict[str, pa.Array]:
 
 def _events(lists: pa.ListArray) -> tuple[pa.Array, tuple[pa.Array, pa.Array]]:
     """The ``events`` column, and type and message of each span's last exception."""
-    events = lists.flatten()
+    events = flattened(lists)
     if not len(events):
         nothing = pa.nulls(len(lists), pa.string())
         return nothing, (nothing, nothing)
@@ -149,7 +150,7 @@ def _events(lists: pa.ListArray) -> tuple[pa.Array, tuple[pa.Array, pa.Array]]:
 
 
 def _links(lists: pa.ListArray) -> pa.Array:
-    links = lists.flatten()
+    links = flattened(lists)
     if not len(links):
         return pa.nulls(len(lists), pa.string())
     texts = json_object(
