@@ -278,10 +278,9 @@ def _double_texts(column: pa.Array) -> pa.Array:
     # Only what reads as an integer needs its ".0", and only what has no fraction can.
     whole = np.floor(numbers) == numbers
     if whole.any():
-        mask = pa.array(whole)
-        found = texts.filter(mask)
-        bare = pc.invert(pc.match_substring_regex(found, "[.en]"))
-        texts = pc.replace_with_mask(texts, mask, pc.if_else(bare, concatenated(found, ".0"), found))
+        found = texts.filter(pa.array(whole))
+        whole[whole] = ~pc.match_substring_regex(found, "[.en]").to_numpy(zero_copy_only=False)
+        texts = concatenated(texts, pc.if_else(pa.array(whole), text(".0"), EMPTY_TEXT))
     special = ~np.isfinite(numbers)
     if column.null_count:
         special &= column.is_valid().to_numpy(zero_copy_only=False)

@@ -140,7 +140,7 @@ def read(column: Column, attributes: FlatAttributes) -> pa.Array:
         at = np.flatnonzero(attributes.codes == attributes.codes_by_key[_name(alias)])
         converted = _converted(attributes.values, pa.array(at), column.type, alias)
         if len(present) == 1 and np.array_equal(attributes.owners[at], np.arange(owners)):
-            return converted
+            return converted  # every owner has the attribute, once
         usable = converted.is_valid().to_numpy(zero_copy_only=False)
         # Later assignments win: the first of a repeated key, and the best name, are written last.
         chosen[attributes.owners[at[usable]][::-1]] = (filled + np.nonzero(usable)[0])[::-1]
@@ -197,8 +197,9 @@ def _decimal_int64(texts: pa.Array) -> pa.Array:
 # --------------------------------------------------------------------------------------------------
 # Status.
 
-_ERROR_CODE: Final = pa.scalar(2, pa.int32())
-_SET_CODES: Final = pa.array([1, 2], pa.int32())
+_OK, _ERROR = 1, 2
+_ERROR_CODE: Final = pa.scalar(_ERROR, pa.int32())
+_SET_CODES: Final = pa.array([_OK, _ERROR], pa.int32())
 _CLIENT_ERROR: Final = pa.scalar(400, _INT)
 _SERVER_ERROR: Final = pa.scalar(500, _INT)
 _HTTP_TIMEOUTS: Final = (408, 504)
