@@ -20,18 +20,19 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Rules(Generic[T]):
     """Which items are worked on together: alike ones, one after the other, whose sizes add up to ``limit`` at most.
-    A larger item goes alone."""
+    A larger item goes alone. ``enough``: what has to wait for a group beside another."""
 
     size: Callable[[T], int]
     limit: int
     alike: Callable[[T], Hashable]
+    enough: int = 1
 
 
 class Groups(Generic[T]):
     """Works on everything that waits, group by group, in order. Thread-safe.
 
     Nobody waits for company: a group starts as soon as the one before has ended. With more places than one, the next
-    starts meanwhile once as much waits as is under way: smaller groups would cost more than they gain.
+    starts meanwhile once as much waits as is under way, and enough: smaller groups would cost more than they gain.
     """
 
     def __init__(self, name: str, work: Callable[[Sequence[T]], None], rules: Rules[T], *, places: int = 1) -> None:
@@ -65,8 +66,9 @@ class Groups(Generic[T]):
         self._threads.shutdown()
 
     def _start(self) -> None:
+        wanted = max(*self._running, self._rules.enough) if self._running else 0
         has_place = not self._starting and len(self._running) < self._places
-        if self._waiting and has_place and self._waiting_size >= max(self._running, default=0):
+        if self._waiting and has_place and self._waiting_size >= wanted:
             self._starting = True
             self._threads.submit(self._run).add_done_callback(_log_bug)
 

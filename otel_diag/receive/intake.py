@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 DECODE_BYTES: Final = 4 * MIB
 """Requests decoded in one call, at most: some 10,000 spans."""
 
+WORTH_BYTES: Final = 256 * 1024
+"""Requests decoded in a call beside another one, at least: small ones cost three times as much a span."""
+
 BUSY_REQUESTS: Final = 2.0
 """In the house on average: a sender that awaits each answer keeps one there, however large."""
 
@@ -148,7 +151,10 @@ class Intake:
         self._budget = Budget(settings.max_queued_bytes)
         self._quota = Quota(settings.max_records_per_second)
         rules: Rules[_Request] = Rules(
-            size=lambda request: len(request.body), limit=DECODE_BYTES, alike=lambda request: request.signal.path
+            size=lambda request: len(request.body),
+            limit=DECODE_BYTES,
+            alike=lambda request: request.signal.path,
+            enough=WORTH_BYTES,
         )
         self._decoders = decoders or decoders_of(settings)
         self._decoding = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -65,6 +66,19 @@ def test_the_next_group_starts_meanwhile_once_as_much_waits(desk: Desk) -> None:
     desk.open()
     groups.close()
     assert desk.groups == [["aaa"], ["bb", "c"], ["dddddd"]]
+
+
+def test_little_is_not_enough_for_a_second_group(desk: Desk) -> None:
+    groups = Groups("test", desk.work, replace(RULES, enough=3), places=2)
+    groups.put(["a"])
+    assert desk.taken[0].wait(20)
+    groups.put(["bb"])
+    assert not desk.taken[1].wait(0.05)
+    groups.put(["c"])
+    assert desk.taken[1].wait(20)
+    desk.open()
+    groups.close()
+    assert desk.groups == [["a"], ["bb", "c"]]
 
 
 def test_an_error_nobody_foresaw_costs_no_place(desk: Desk) -> None:
