@@ -193,6 +193,11 @@ _TYPES: Final = frozenset(
 )
 
 
+_UNITS: Final = frozenset(
+    ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedSelect:
     """``sql``: what to run, confined to one tenant. ``tables``: the tables it reads, in alphabetical order."""
@@ -285,6 +290,8 @@ def _check(node: exp.Expr, special: _Speciality) -> None:
         raise _NotAllowed(f"{what} {_shown(node)}")
     if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("kind")):
         raise _NotAllowed(f"the type {_shown(node)}")
+    if isinstance(node, exp.Interval) and (unit := node.args.get("unit")) and not _is_unit(unit):
+        raise _NotAllowed(f"the interval {_shown(node)}")
     if isinstance(node, exp.Select) and not node.expressions:
         raise _NotAllowed("a SELECT of nothing")
     if isinstance(node, exp.With) and node.args.get("recursive"):
@@ -303,6 +310,13 @@ def _check(node: exp.Expr, special: _Speciality) -> None:
         _check_column(node)
     if isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery):
         raise _NotAllowed("LATERAL over anything but a subquery")
+
+
+def _is_unit(unit: exp.Expr) -> bool:
+    """The parser takes it from within a text, and it is written outside of one: it must be no other word of SQL."""
+    if isinstance(unit, exp.IntervalSpan):
+        return _is_unit(unit.this) and _is_unit(unit.expression)
+    return unit.name.upper().removesuffix("S") in _UNITS
 
 
 def _check_column(column: exp.Column) -> None:

@@ -132,7 +132,7 @@ class Names:
             starts = (
                 len(word) >= 5
                 and folded.startswith(word)
-                and not (word[-1].isdecimal() and folded[len(word)].isdecimal())
+                and not (word[-1].isdecimal() and folded[len(word) :][:1].isdecimal())
             )
             if starts or word in _SEPARATORS.split(folded):
                 yield dimension, name

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlglot
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlglot import exp
 
@@ -68,6 +68,7 @@ def test_sql_is_checked_or_refused(dialect: str, sql: str) -> None:
 
 
 @fuzzed
+@example("demo-1 region")
 @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=12).map(" ".join))
 def test_questions_are_understood_or_refused(question: str) -> None:
     found = understand(question, KNOWN, now=NOW)

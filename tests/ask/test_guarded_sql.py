@@ -56,6 +56,8 @@ SELECT unnest(range(1000000000))
 SELECT * FROM unnest(ARRAY[1, 2])
 SELECT * FROM trace_spans, LATERAL generate_series(1, 100) AS g
 SELECT * FROM trace_spans CROSS JOIN LATERAL pg_ls_dir('/') AS f
+SELECT count(*) FROM trace_spans WHERE started_at > now() - INTERVAL '1DROP day'
+SELECT count(*) FROM trace_spans WHERE started_at > now() - INTERVAL '1 union'
 SELECT repeat('x', 1000000000)
 SELECT lpad('x', 1000000000)
 SELECT pg_sleep(10)
