@@ -160,7 +160,8 @@ def _send(channel: socket.socket, message: Any, table: Any) -> None:
     """In a file without a name: the other side need not take it before this one goes on, as it must from a socket."""
     head = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     with _nameless() as file:
-        for part in (head, table):
+        # The table first: Arrow wants its buffers at multiples of 64 bytes.
+        for part in (table, head):
             file.write(part)
         file.flush()
         socket.send_fds(channel, [_LENGTHS.pack(len(head), len(table))], [file.fileno()])
@@ -177,7 +178,7 @@ def _received(channel: socket.socket) -> tuple[Any, pa.Buffer]:
     finally:
         os.close(files[0])
     # From our own other half: nobody else has the socket.
-    return pickle.loads(content.slice(0, head_size)), content.slice(head_size)  # noqa: S301
+    return pickle.loads(content.slice(table_size)), content.slice(0, table_size)  # noqa: S301
 
 
 def _nameless() -> IO[bytes]:
