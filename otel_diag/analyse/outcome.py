@@ -177,6 +177,10 @@ def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
 
 def _same_error(parent: Span, child: Span) -> bool:
     told, said = error_text(parent), error_text(child)
+    if told and not said:
+        # A client span often has its status code and nothing else: "the router answered 502".
+        kind = error_type_of(child)
+        return bool(kind) and re.search(rf"\b{re.escape(kind)}\b", told) is not None
     if not told or not said:
         return False
     return said in told or told in said or fuzz.token_set_ratio(told, said) >= _SIMILAR_TEXT
