@@ -10,26 +10,6 @@ import pyarrow as pa
 from otel_diag.decode.attributes import load_attributes, plain
 from otel_diag.model import Attributes, Event, Link, Span, Status
 
-_PLAIN = (
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "service",
-    "operation",
-    "kind",
-    "start_unix_nano",
-    "end_unix_nano",
-    "error_type",
-    "error_message",
-    "execution_id",
-    "attempt",
-    "job_id",
-    "model_id",
-    "region",
-    "service_version",
-    "scope_name",
-    "content_hash",
-)
 _TEXTS = (
     "trace_id",
     "span_id",
@@ -45,6 +25,7 @@ _TEXTS = (
     "service_version",
     "scope_name",
 )
+_PLAIN = (*_TEXTS, "start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
 _SHORT = 200
 """Longer values of attributes are hardly ever the same."""
 
