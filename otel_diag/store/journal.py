@@ -61,14 +61,11 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Durable when it returns. Raises Transient when it cannot be written: no room, no permission."""
-        payload = _encoded(entry)
         try:
             file = self._begin() if self._file is None else self._file
             end = os.fstat(file).st_size
             try:
-                _write(file, _HEAD.pack(len(payload), zlib.crc32(payload)))
-                _write(file, payload)
-                os.fdatasync(file)
+                _put(file, entry)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(file, end)
@@ -119,24 +116,20 @@ def segments(directory: Path) -> Sequence[Path]:
     return sorted(directory.glob("*.segment"))
 
 
-def replay(directory: Path, store: Store) -> Appended:
+def replay(directory: Path, store: Store) -> None:
     """Store what a process that died left, and remove it. Raises StartupError when the store does not take it."""
-    stored = duplicates = 0
     for segment in segments(directory):
         try:
-            for lot in _lots(read(segment)):
-                appended = move(lot, store, directory)
-                stored, duplicates = stored + appended.stored, duplicates + appended.duplicates
+            appended = _total(move(lot, store, directory) for lot in _lots(read(segment)))
         except (Transient, OSError) as error:
             raise StartupError(
                 f"what was acknowledged and is in {directory} cannot be stored: {error}",
                 hint="Mend what the message says; nothing is lost as long as the directory stays.",
             ) from error
         segment.unlink()
+        log.info("%s: %d records stored, %d were already", segment, appended.stored, appended.duplicates)
     with suppress(OSError):
         directory.rmdir()
-    log.info("%s: %d records stored, %d were already", directory, stored, duplicates)
-    return Appended(stored, duplicates)
 
 
 def move(entries: Sequence[Entry], store: Store, directory: Path) -> Appended:
@@ -144,12 +137,12 @@ def move(entries: Sequence[Entry], store: Store, directory: Path) -> Appended:
 
     What the store refuses for good is kept beside the journal, and the log says so: it was acknowledged.
     """
-    stored = duplicates = 0
-    for signal, alike in groupby(sorted(entries, key=_table_name), key=lambda entry: entry.signal):
-        batches = [entry.batch for entry in alike]
-        for appended in _stored(batches, signal, store, directory):
-            stored, duplicates = stored + appended.stored, duplicates + appended.duplicates
-    return Appended(stored, duplicates)
+    by_signal = groupby(sorted(entries, key=_table_name), key=lambda entry: entry.signal)
+    return _total(
+        appended
+        for signal, alike in by_signal
+        for appended in _stored([entry.batch for entry in alike], signal, store, directory)
+    )
 
 
 def read(segment: Path) -> Iterator[Entry]:
@@ -173,9 +166,15 @@ def _stored(batches: Sequence[pa.Table], signal: SignalTable, store: Store, dire
                 yield from _stored([batch], signal, store, directory)
             return
         kept = directory / f"{time.time_ns():020d}.refused"
-        payload = _encoded(Entry(batches[0], signal))
-        kept.write_bytes(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+        with kept.open("xb") as file:
+            _put(file.fileno(), Entry(batches[0], signal))
+        _flush(directory)
         log.error("the store refuses %d acknowledged records, kept in %s: %s", batches[0].num_rows, kept, error)
+
+
+def _total(parts: Iterable[Appended]) -> Appended:
+    found = list(parts)
+    return Appended(sum(part.stored for part in found), sum(part.duplicates for part in found))
 
 
 def _lots(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -193,6 +192,14 @@ def _lots(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def _table_name(entry: Entry) -> str:
     return entry.signal.table.name
+
+
+def _put(file: int, entry: Entry) -> None:
+    """Write an entry and flush it. Raises OSError, when some of it may have been written."""
+    payload = _encoded(entry)
+    _write(file, _HEAD.pack(len(payload), zlib.crc32(payload)))
+    _write(file, payload)
+    os.fdatasync(file)
 
 
 def _encoded(entry: Entry) -> pa.Buffer:

@@ -22,13 +22,7 @@ from otel_diag.store.schema import LOG_RECORDS, SPANS, SignalTable, log_records
 from tests.decode.golden import GOLDEN
 from tests.store.batches import span_count, trace_batch
 
-
-@pytest.fixture(params=["duckdb", "clickhouse"])
-def embedded_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "clickhouse":
-        pytest.importorskip("chdb", reason="the ClickHouse engine is not installed: pip install 'otel-diag[chdb]'")
-        return f"clickhousedb:///{tmp_path / 'clickhouse'}?interface=chdb"
-    return f"duckdb:///{tmp_path / 'store.duckdb'}"
+on_embedded_stores = pytest.mark.parametrize("store_url", ["duckdb", "clickhouse"], indirect=True)
 
 
 @pytest.fixture
@@ -65,27 +59,29 @@ class Choosy:
         return Appended(stored=batch.num_rows, duplicates=0)
 
 
-def test_a_store_is_opened_with_what_its_journal_holds(embedded_url: str) -> None:
-    directory = journal_directory(embedded_url)
+@on_embedded_stores
+def test_a_store_is_opened_with_what_its_journal_holds(store_url: str) -> None:
+    directory = journal_directory(store_url)
     assert directory is not None
-    open_store(embedded_url).close()
+    open_store(store_url).close()
     written(directory, trace_batch(1, 3), trace_batch(2, 2))
     written(directory, logs(), signal=LOG_RECORDS)
 
-    with closing(open_store(embedded_url, read_only=True)) as store:
+    with closing(open_store(store_url, read_only=True)) as store:
         assert span_count(store) == 5
         assert store.select(select(func.count()).select_from(log_records)).column(0).to_pylist() == [logs().num_rows]
     assert not directory.exists()
 
 
-def test_what_the_store_had_already_is_no_second_time_there(embedded_url: str) -> None:
-    directory = journal_directory(embedded_url)
+@on_embedded_stores
+def test_what_the_store_had_already_is_no_second_time_there(store_url: str) -> None:
+    directory = journal_directory(store_url)
     assert directory is not None
-    with closing(open_store(embedded_url)) as store:
+    with closing(open_store(store_url)) as store:
         store.append(trace_batch(1, 3))
     written(directory, trace_batch(1, 3), trace_batch(1, 4))
 
-    with closing(open_store(embedded_url)) as store:
+    with closing(open_store(store_url)) as store:
         assert span_count(store) == 4
 
 
