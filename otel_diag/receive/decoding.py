@@ -16,12 +16,11 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -30,6 +29,7 @@ from otel_diag.decode.bounds import Limits
 from otel_diag.decode.requests import Decoded
 from otel_diag.decode.wires import WIRES
 from otel_diag.errors import BadInput, Transient
+from otel_diag.scratch import nameless_file
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def decoders_of(settings: Settings) -> list[Decoder]:
 def _send(channel: socket.socket, message: Any, table: Any) -> None:
     """In a file without a name: the other side need not take it before this one goes on, as it must from a socket."""
     head = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    with _nameless() as file:
+    with nameless_file() as file:
         # The table first: Arrow wants its buffers at multiples of 64 bytes.
         for part in (table, head):
             file.write(part)
@@ -179,12 +179,6 @@ def _received(channel: socket.socket) -> tuple[Any, pa.Buffer]:
         os.close(files[0])
     # From our own other half: nobody else has the socket.
     return pickle.loads(content.slice(table_size)), content.slice(0, table_size)  # noqa: S301
-
-
-def _nameless() -> IO[bytes]:
-    if sys.platform == "linux":
-        return os.fdopen(os.memfd_create("otel-diag"), "wb")
-    return tempfile.TemporaryFile()
 
 
 def _without_rows(decoded: Sequence[Decoded | BadInput]) -> tuple[list[tuple[Decoded, int] | BadInput], pa.Buffer]:

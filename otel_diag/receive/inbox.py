@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +86,7 @@ class Inbox:
         self._appended = self._moved = self._wanted = 0
         """Batches that were ever appended, moved, and asked for."""
         self._failing = self._closing = self._ended = False
-        self._thread = ThreadPoolExecutor(1, "inbox")
+        self._thread = ThreadPoolExecutor(1, "inbox", initializer=_give_way)
         self._thread.submit(self._run).add_done_callback(_log_bug)
 
     def append(self, batch: pa.Table, signal: SignalTable = SPANS) -> Appended:
@@ -206,6 +208,15 @@ class Inbox:
     def _sleep(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, seconds)
+
+
+def _give_way() -> None:
+    """Somebody waits for an acknowledgement, and nobody for this thread while there is room."""
+    if sys.platform == "linux":  # elsewhere it is the whole process's
+        os.nice(_NICER)
+
+
+_NICER: Final = 10
 
 
 def _log_bug(run: Future[None]) -> None:

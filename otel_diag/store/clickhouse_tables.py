@@ -81,8 +81,6 @@ _SIGNAL_SETTINGS: Final = (
     # Merging a row once costs as much as inserting it: many parts at a time, so that it happens seldom. Parts lie one
     # after the other in time, so that a search opens few of them.
     "min_parts_to_merge_at_once = 40",
-    # Column by column costs twice as much as row by row, and saves memory where there are many rows.
-    "vertical_merge_algorithm_min_rows_to_activate = 1000000",
     # A lot is one file, not two for each column.
     "min_bytes_for_wide_part = 268435456",
 )
