@@ -7,6 +7,8 @@ import sys
 import tempfile
 from typing import IO
 
+import pyarrow as pa
+
 
 def nameless_file() -> IO[bytes]:
     """A file that goes when it is closed, and never meets a disk where the system can hold it in memory."""
@@ -18,3 +20,10 @@ def nameless_file() -> IO[bytes]:
 def path_of(file: IO[bytes]) -> str:
     """Under which this process can open it until then."""
     return f"/dev/fd/{file.fileno()}"
+
+
+def write_stream(rows: pa.Table, file: IO[bytes]) -> None:
+    """The rows as an Arrow stream, straight into an empty file: a buffer in between would be copied as it grows."""
+    with pa.OSFile(path_of(file), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    file.seek(0)  # where such a path is the descriptor itself, it has moved

@@ -34,8 +34,8 @@ class Decoded:
 
     ``batch``: the accepted records in wire order, in their signal's schema. ``records`` counts all records of the
     request, ``reasons`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD.
-    ``truncated``: what was too large and what was done to it, and how often. ``noun``: what a record is called, in the
-    plural.
+    ``truncated``: what was too large and what was done to it, and how often. ``bytes``: what the batch takes in memory,
+    as its share of what was decoded with it. ``noun``: what a record is called, in the plural.
     """
 
     batch: pa.Table
@@ -43,6 +43,7 @@ class Decoded:
     reasons: dict[str, int]
     sanitised: int = 0
     truncated: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
     noun: str = "spans"
 
     @property
@@ -173,6 +174,8 @@ class Wire:
         records = np.bincount(flat.request_of_record, minlength=count).tolist()
         rejected = {reason: np.bincount(of, minlength=count).tolist() for reason, of in flat.rejected.items()}
         not_whole = {what: np.bincount(of, minlength=count).tolist() for what, of in flat.truncated.items()}
+        # Asked of every slice, a quarter of a microsecond a span.
+        row_bytes = flat.table.get_total_buffer_size() / max(flat.table.num_rows, 1)
         return [
             Decoded(
                 batch=flat.table.slice(begin, end - begin),
@@ -181,6 +184,7 @@ class Wire:
                 sanitised=sanitised[request],
                 truncated=truncated[request]
                 | {what: counts[request] for what, counts in not_whole.items() if counts[request]},
+                bytes=round((end - begin) * row_bytes),
                 noun=self.noun,
             )
             for request, (begin, end) in enumerate(zip([0, *ends], ends, strict=False))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from prometheus_client import Histogram
 
 from otel_diag.config import Settings
+from otel_diag.decode.requests import Decoded
 from otel_diag.errors import Permanent, Transient
 from otel_diag.receive.groups import Groups, Rules
 from otel_diag.self_traces import record, trace_ids_of
@@ -93,10 +94,10 @@ class GroupCommit:
         """Bytes of batches that wait or are being committed."""
         return self._queued_bytes
 
-    def submit(self, batches: Sequence[pa.Table], signal: SignalTable = SPANS) -> list[Future[None]]:
+    def submit(self, decoded: Sequence[Decoded], signal: SignalTable = SPANS) -> list[Future[None]]:
         """Queue the batches of several requests in one step. A batch's future is done when it is durable, or has
         failed with Transient or Permanent; Transient too when ``max_queued_bytes`` wait, or after :meth:`close`."""
-        requests = [_Request(batch, signal, batch.nbytes) for batch in batches]
+        requests = [_Request(request.batch, signal, request.bytes) for request in decoded]
         taken: list[_Request] = []
         for request in requests:
             # Running: a caller that goes away must not take its batch out of a group that is being committed.

@@ -29,12 +29,15 @@ from otel_diag.decode.bounds import Limits
 from otel_diag.decode.requests import Decoded
 from otel_diag.decode.wires import WIRES
 from otel_diag.errors import BadInput, Transient
-from otel_diag.scratch import nameless_file
+from otel_diag.scratch import nameless_file, write_stream
 
 log = logging.getLogger(__name__)
 
 _LENGTHS: Final = struct.Struct("<QQ")
 _STOP_SECONDS: Final = 5.0
+
+_Outcome = tuple[Decoded, int] | BadInput
+"""As it travels: the number of its rows instead of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class ProcessDecoder:
         with self._sending:
             channel = self._running()
             try:
-                _send(channel, requests, b"")
+                _send(channel, requests)
             except OSError as error:
                 raise self._died(channel) from error
             self._receiving.acquire()
@@ -156,15 +159,17 @@ def decoders_of(settings: Settings) -> list[Decoder]:
     return [ProcessDecoder() for _ in range(settings.decode_processes)]
 
 
-def _send(channel: socket.socket, message: Any, table: Any) -> None:
+def _send(channel: socket.socket, message: Any, rows: pa.Table | None = None) -> None:
     """In a file without a name: the other side need not take it before this one goes on, as it must from a socket."""
     head = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     with nameless_file() as file:
-        # The table first: Arrow wants its buffers at multiples of 64 bytes.
-        for part in (table, head):
-            file.write(part)
+        # The rows first: Arrow wants its buffers at multiples of 64 bytes.
+        if rows is not None:
+            write_stream(rows, file)
+        size = file.seek(0, os.SEEK_END)
+        file.write(head)
         file.flush()
-        socket.send_fds(channel, [_LENGTHS.pack(len(head), len(table))], [file.fileno()])
+        socket.send_fds(channel, [_LENGTHS.pack(len(head), size)], [file.fileno()])
 
 
 def _received(channel: socket.socket) -> tuple[Any, pa.Buffer]:
@@ -181,8 +186,10 @@ def _received(channel: socket.socket) -> tuple[Any, pa.Buffer]:
     return pickle.loads(content.slice(table_size)), content.slice(0, table_size)  # noqa: S301
 
 
-def _without_rows(decoded: Sequence[Decoded | BadInput]) -> tuple[list[tuple[Decoded, int] | BadInput], pa.Buffer]:
-    """The outcomes with the number of their rows instead of the rows, and all rows as one Arrow stream."""
+def _without_rows(
+    decoded: Sequence[Decoded | BadInput],
+) -> tuple[list[tuple[Decoded, int] | BadInput], pa.Table | None]:
+    """The outcomes with the number of their rows instead of the rows, and all rows as one table."""
     outcomes: list[tuple[Decoded, int] | BadInput] = []
     batches: list[pa.Table] = []
     for outcome in decoded:
@@ -191,15 +198,10 @@ def _without_rows(decoded: Sequence[Decoded | BadInput]) -> tuple[list[tuple[Dec
         else:
             batches.append(outcome.batch)
             outcomes.append((replace(outcome, batch=None), outcome.batch.num_rows))
-    sink = pa.BufferOutputStream()
-    if batches:
-        table = pa.concat_tables(batches)
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-    return outcomes, sink.getvalue()
+    return outcomes, pa.concat_tables(batches) if batches else None
 
 
-def _with_rows(outcomes: Sequence[tuple[Decoded, int] | BadInput], rows: pa.Buffer) -> list[Decoded | BadInput]:
+def _with_rows(outcomes: Sequence[_Outcome], rows: pa.Buffer) -> list[Decoded | BadInput]:
     table = pa.ipc.open_stream(rows).read_all() if rows.size else pa.table({})
     decoded: list[Decoded | BadInput] = []
     done = 0
@@ -224,7 +226,7 @@ def _serve(channel: socket.socket) -> None:
                 answer = _without_rows(here.decode(requests))
             except BaseException:  # a panic of ptars is no Exception
                 log.exception("could not decode %d requests", len(requests.payloads))
-                answer = Transient("unexpected error, see the server's log"), b""
+                answer = Transient("unexpected error, see the server's log"), None
             del requests
             _send(channel, *answer)
             del answer

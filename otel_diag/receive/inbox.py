@@ -62,7 +62,7 @@ class _Lot:
             self.since = time.monotonic()
         self.entries.append(entry)
         self.rows += entry.batch.num_rows
-        self.bytes += entry.batch.nbytes
+        self.bytes += entry.batch.get_total_buffer_size()
 
 
 class Inbox:

@@ -246,7 +246,7 @@ class Intake:
                 waiting.append((request, outcome))
         if not waiting:
             return
-        commits = self._commits.submit([decoded.batch for _, decoded in waiting], group[0].signal.table)
+        commits = self._commits.submit([decoded for _, decoded in waiting], group[0].signal.table)
         for (request, decoded), committed in zip(waiting, commits, strict=True):
             committed.add_done_callback(partial(_acknowledge, request, decoded))
 

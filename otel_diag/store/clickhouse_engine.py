@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from otel_diag.errors import OtelDiagError, Permanent, StartupError, StoreInUse, Transient
-from otel_diag.scratch import nameless_file, path_of
+from otel_diag.scratch import nameless_file, path_of, write_stream
 from otel_diag.store.clickhouse_changes import arrow_bytes
 from otel_diag.store.clickhouse_dialect import literal
 
@@ -269,9 +269,7 @@ def _insert_here(client: Client, table: str, rows: pa.Table, settings: Mapping[s
     names = ", ".join(map(quote_identifier, rows.column_names))
     own = f" SETTINGS {', '.join(f'{name} = {literal(value)}' for name, value in settings.items())}" if settings else ""
     with nameless_file() as file:
-        with pa.OSFile(path_of(file), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        file.seek(0)  # where a path to a descriptor is the descriptor itself
+        write_stream(rows, file)
         client.command(f"INSERT INTO {table} ({names}) FROM INFILE '{path_of(file)}'{own} FORMAT ArrowStream")
 
 

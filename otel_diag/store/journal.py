@@ -204,7 +204,8 @@ def _put(file: int, entry: Entry) -> None:
 
 def _encoded(entry: Entry) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    batch = entry.batch.replace_schema_metadata({_SIGNAL: _table_name(entry).encode()})
+    # In one piece: a message of a stream costs more than the copying of a few hundred rows.
+    batch = entry.batch.combine_chunks().replace_schema_metadata({_SIGNAL: _table_name(entry).encode()})
     with pa.ipc.new_stream(sink, batch.schema, options=_COMPRESSED) as writer:
         writer.write_table(batch)
     return sink.getvalue()

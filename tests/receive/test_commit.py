@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from otel_diag.config import Settings
+from otel_diag.decode.requests import Decoded
 from otel_diag.decode.traces import decode_traces
 from otel_diag.errors import Permanent, Transient
 from otel_diag.receive.commit import GroupCommit
@@ -52,77 +53,76 @@ def commits(gated: Gated) -> Iterator[GroupCommit]:
     commits.close()
 
 
-def batch_of(spans: int) -> pa.Table:
-    return decode_traces(request_of(spans).SerializeToString(), "default").batch
+def decoded(spans: int) -> Decoded:
+    return decode_traces(request_of(spans).SerializeToString(), "default")
 
 
-def submit(commits: GroupCommit, batch: pa.Table) -> Future[None]:
-    return commits.submit([batch])[0]
+def submit(commits: GroupCommit, request: Decoded) -> Future[None]:
+    return commits.submit([request])[0]
 
 
-def submit_behind_a_running_commit(commits: GroupCommit, gated: Gated, batches: list[pa.Table]) -> list[Future[None]]:
+def submit_behind_a_running_commit(commits: GroupCommit, gated: Gated, requests: list[Decoded]) -> list[Future[None]]:
     """Submit while an earlier commit runs, then let it go on."""
-    first = submit(commits, batch_of(1))
+    first = submit(commits, decoded(1))
     assert gated.entered.wait(20)
-    waiting = commits.submit(batches)
+    waiting = commits.submit(requests)
     gated.open.set()
     assert first.exception(20) is None or gated.down
     return waiting
 
 
 def test_requests_that_wait_share_a_commit(commits: GroupCommit, gated: Gated) -> None:
-    for request in submit_behind_a_running_commit(commits, gated, [batch_of(3) for _ in range(4)]):
+    for request in submit_behind_a_running_commit(commits, gated, [decoded(3) for _ in range(4)]):
         request.result(20)
     assert gated.sizes == [1, 12]
 
 
 def test_a_commit_is_bounded_but_takes_a_large_request_whole(commits: GroupCommit, gated: Gated) -> None:
-    for request in submit_behind_a_running_commit(commits, gated, [batch_of(60), batch_of(60), batch_of(150)]):
+    for request in submit_behind_a_running_commit(commits, gated, [decoded(60), decoded(60), decoded(150)]):
         request.result(20)
     assert gated.sizes == [1, 60, 60, 150]
 
 
 def test_one_poisoned_request_fails_alone(commits: GroupCommit, gated: Gated) -> None:
-    batches = [batch_of(2) for _ in range(3)]
-    gated.poison = batches[1]["trace_id"][0].as_py()
-    requests = submit_behind_a_running_commit(commits, gated, batches)
-    outcomes = [request.exception(20) for request in requests]
+    requests = [decoded(2) for _ in range(3)]
+    gated.poison = requests[1].batch["trace_id"][0].as_py()
+    outcomes = [request.exception(20) for request in submit_behind_a_running_commit(commits, gated, requests)]
     assert [type(outcome) for outcome in outcomes] == [type(None), Permanent, type(None)]
 
 
 def test_a_transient_failure_is_told_to_all_and_passes(commits: GroupCommit, gated: Gated) -> None:
     gated.down = True
-    for request in submit_behind_a_running_commit(commits, gated, [batch_of(1), batch_of(1)]):
+    for request in submit_behind_a_running_commit(commits, gated, [decoded(1), decoded(1)]):
         assert isinstance(request.exception(20), Transient)
     gated.down = False
-    submit(commits, batch_of(1)).result(20)
+    submit(commits, decoded(1)).result(20)
 
 
 def test_a_full_queue_refuses(gated: Gated) -> None:
-    batch = batch_of(10)
-    commits = GroupCommit(gated, Settings(max_queued_bytes=batch.nbytes * 2))  # type: ignore[arg-type]
-    accepted = commits.submit([batch, batch])
-    assert isinstance(submit(commits, batch).exception(20), Transient)
+    request = decoded(10)
+    commits = GroupCommit(gated, Settings(max_queued_bytes=request.bytes * 2))  # type: ignore[arg-type]
+    accepted = commits.submit([request, request])
+    assert isinstance(submit(commits, request).exception(20), Transient)
     gated.open.set()
-    for request in accepted:
-        request.result(20)
-    submit(commits, batch).result(20)
+    for committed in accepted:
+        committed.result(20)
+    submit(commits, request).result(20)
     commits.close()
 
 
 def test_close_commits_what_waits_and_refuses_the_rest(commits: GroupCommit, gated: Gated) -> None:
-    waiting = [submit(commits, batch_of(1)) for _ in range(3)]
+    waiting = [submit(commits, decoded(1)) for _ in range(3)]
     gated.open.set()
     commits.close()
     assert all(request.done() and request.exception() is None for request in waiting)
-    assert isinstance(submit(commits, batch_of(1)).exception(20), Transient)
+    assert isinstance(submit(commits, decoded(1)).exception(20), Transient)
     commits.close()
 
 
 def test_a_caller_that_goes_away_takes_nobody_with_it(commits: GroupCommit, gated: Gated) -> None:
-    first = submit(commits, batch_of(1))
+    first = submit(commits, decoded(1))
     assert gated.entered.wait(20)
-    leaving, staying = submit(commits, batch_of(2)), submit(commits, batch_of(3))
+    leaving, staying = submit(commits, decoded(2)), submit(commits, decoded(3))
     leaving.cancel()
     gated.open.set()
     for request in (first, staying):

@@ -170,7 +170,7 @@ def test_a_sender_is_refused_when_the_store_takes_nothing_for_long(
     inbox: Inbox, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = trace_batch(1, 3)
-    monkeypatch.setattr(inboxes, "MOST_BYTES", batch.nbytes)
+    monkeypatch.setattr(inboxes, "MOST_BYTES", batch.get_total_buffer_size())
     gate.down = True
     inbox.append(batch)
     inbox.settle()
@@ -184,7 +184,7 @@ def test_a_sender_is_refused_when_the_store_takes_nothing_for_long(
 
 def test_a_sender_waits_while_too_much_waits(inbox: Inbox, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = trace_batch(1, 3)
-    monkeypatch.setattr(inboxes, "MOST_BYTES", batch.nbytes)
+    monkeypatch.setattr(inboxes, "MOST_BYTES", batch.get_total_buffer_size())
     gate.open.clear()
     inbox.append(batch)
     Thread(target=inbox.settle).start()
