@@ -12,10 +12,10 @@ asked of it; and Phoenix, where PHOENIX names its command.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +28,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
+from typing import BinaryIO
 
 import numpy as np
 import psutil
@@ -137,23 +138,21 @@ def generate(port: int, connections: int, seconds: float, path: str = "/v1/trace
 
     def connection(number: int) -> None:
         supply = Requests(time.time_ns() % 2**32 + number)
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-        headers = {"content-type": "application/x-protobuf"}
-        while time.perf_counter() - began < seconds:
-            body = supply.next()
-            start = time.perf_counter()
-            client.request("POST", path, body, headers)
-            response = client.getresponse()
-            response.read()
-            latency = (time.perf_counter() - start) * 1000
-            with lock:
-                if response.status == 200:
-                    sent.acked += SPANS
-                    sent.latencies_ms.append(latency)
-                else:
-                    sent.refused += 1
-            if response.status != 200:
-                time.sleep(float(response.headers.get("retry-after", 1)))
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as client, client.makefile("rb") as answers:
+            while time.perf_counter() - began < seconds:
+                body = supply.next()
+                start = time.perf_counter()
+                client.sendall(_HEAD % (path.encode(), len(body)) + body)
+                status, headers = _answer(answers)
+                latency = (time.perf_counter() - start) * 1000
+                with lock:
+                    if status == 200:
+                        sent.acked += SPANS
+                        sent.latencies_ms.append(latency)
+                    else:
+                        sent.refused += 1
+                if status != 200:
+                    time.sleep(float(headers.get(b"retry-after", 1)))
 
     threads = [threading.Thread(target=connection, args=(number,)) for number in range(connections)]
     for thread in threads:
@@ -162,6 +161,21 @@ def generate(port: int, connections: int, seconds: float, path: str = "/v1/trace
         thread.join()
     sent.seconds = time.perf_counter() - began
     return sent
+
+
+_HEAD = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: %d\r\n\r\n"
+"""By hand, as is reading the answer: http.client takes a third of the generator's time, on the server's cores."""
+
+
+def _answer(stream: BinaryIO) -> tuple[int, dict[bytes, bytes]]:
+    """Status and headers of the next answer. Its body is dropped."""
+    status = int(stream.readline().split()[1])
+    headers = {}
+    while line := stream.readline().strip():
+        name, _, value = line.partition(b":")
+        headers[name.lower()] = value.strip()
+    stream.read(int(headers[b"content-length"]))
+    return status, headers
 
 
 @contextmanager
