@@ -81,6 +81,8 @@ _SIGNAL_SETTINGS: Final = (
     # Merging a row once costs as much as inserting it: many parts at a time, so that it happens seldom. Parts lie one
     # after the other in time, so that a search opens few of them.
     "min_parts_to_merge_at_once = 40",
+    # And not with the result of the last time each time: by default three rows are merged for one that comes.
+    "merge_selector_base = 50",
     # A lot is one file, not two for each column.
     "min_bytes_for_wide_part = 268435456",
 )

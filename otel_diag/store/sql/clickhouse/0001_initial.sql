@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS trace_spans (
 ENGINE = ReplacingMergeTree
 PARTITION BY if(start_unix_nano >= 1420070400000000000 AND start_unix_nano < 2524608000000000000, toYYYYMMDD(toDateTime(intDiv(start_unix_nano, 1000000000), 'UTC')), 0)
 ORDER BY (start_unix_nano, trace_id, span_id, content_hash, tenant)
-SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, min_bytes_for_wide_part = 268435456;
+SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, merge_selector_base = 50, min_bytes_for_wide_part = 268435456;
 
 CREATE TABLE IF NOT EXISTS trace_arrivals (
     tenant LowCardinality(String),

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS log_records (
 ENGINE = ReplacingMergeTree
 PARTITION BY if(logged_unix_nano >= 1420070400000000000 AND logged_unix_nano < 2524608000000000000, toYYYYMMDD(toDateTime(intDiv(logged_unix_nano, 1000000000), 'UTC')), 0)
 ORDER BY (logged_unix_nano, content_hash, tenant)
-SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, min_bytes_for_wide_part = 268435456;
+SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, merge_selector_base = 50, min_bytes_for_wide_part = 268435456;
 
 CREATE TABLE IF NOT EXISTS metric_points (
     tenant LowCardinality(String),
@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS metric_points (
 ENGINE = ReplacingMergeTree
 PARTITION BY if(time_unix_nano >= 1420070400000000000 AND time_unix_nano < 2524608000000000000, toYYYYMMDD(toDateTime(intDiv(time_unix_nano, 1000000000), 'UTC')), 0)
 ORDER BY (time_unix_nano, content_hash, tenant)
-SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, min_bytes_for_wide_part = 268435456;
+SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, merge_selector_base = 50, min_bytes_for_wide_part = 268435456;
 
 CREATE TABLE IF NOT EXISTS profile_samples (
     tenant LowCardinality(String),
@@ -117,4 +117,4 @@ CREATE TABLE IF NOT EXISTS profile_samples (
 ENGINE = ReplacingMergeTree
 PARTITION BY if(time_unix_nano >= 1420070400000000000 AND time_unix_nano < 2524608000000000000, toYYYYMMDD(toDateTime(intDiv(time_unix_nano, 1000000000), 'UTC')), 0)
 ORDER BY (time_unix_nano, content_hash, tenant)
-SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, min_bytes_for_wide_part = 268435456;
+SETTINGS auto_statistics_types = '', min_parts_to_merge_at_once = 40, merge_selector_base = 50, min_bytes_for_wide_part = 268435456;
