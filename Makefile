@@ -22,7 +22,7 @@ demo: $(STAMP)  ## Start the server, run the example pipeline with every fault, 
 	$(BIN)/otel-diag demo
 
 test: $(STAMP)  ## Run all tests, PostgreSQL included (the tests start their own server).
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 conformance: $(STAMP)  ## Check the OTLP server line by line against a live one, and print the table.
 	$(BIN)/python -m tests.receive.conformance
