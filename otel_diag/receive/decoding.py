@@ -186,11 +186,9 @@ def _received(channel: socket.socket) -> tuple[Any, pa.Buffer]:
     return pickle.loads(content.slice(table_size)), content.slice(0, table_size)  # noqa: S301
 
 
-def _without_rows(
-    decoded: Sequence[Decoded | BadInput],
-) -> tuple[list[tuple[Decoded, int] | BadInput], pa.Table | None]:
-    """The outcomes with the number of their rows instead of the rows, and all rows as one table."""
-    outcomes: list[tuple[Decoded, int] | BadInput] = []
+def _without_rows(decoded: Sequence[Decoded | BadInput]) -> tuple[list[_Outcome], pa.Table | None]:
+    """The outcomes as they travel, and all rows as one table."""
+    outcomes: list[_Outcome] = []
     batches: list[pa.Table] = []
     for outcome in decoded:
         if isinstance(outcome, BadInput):
