@@ -221,7 +221,8 @@ def test_retry_storm_is_three_failed_attempts_of_one_call(run: Run) -> None:
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_process_is_left_behind(receiver, how: signal.Signals, code: int) -> None:
-    command = [sys.executable, str(SCRIPT), "--endpoint", receiver.url, "--healthy", "0", "--faults", "cold_start"]
+    # More executions than it can be through with before it is stopped.
+    command = [sys.executable, str(SCRIPT), "--endpoint", receiver.url, "--healthy", "100", "--faults", "cold_start"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as pipeline:
         # host, its four containers and the cold one, router, proxy, runner
         everybody = _poll(lambda: found if len(found := _descendants(pipeline.pid)) == 9 else None)
