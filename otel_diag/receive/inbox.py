@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 LOT_SECONDS: Final = 0.2
 """What is in the journal waits so long for company, unless somebody asks for it."""
 
-MOST_BYTES: Final = 48 * MIB
+MOST_BYTES: Final = 32 * MIB
 """Of batches that wait, besides those on their way into the tables: past it, :meth:`Inbox.append` waits too."""
 
 ROOM_SECONDS: Final = 10.0

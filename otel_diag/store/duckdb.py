@@ -48,7 +48,7 @@ _CONFIG: Final = {
     "threads": "1",
     # Analysis in Python runs in the same process, which is to stay below a gigabyte. The cache of blocks grows until
     # it meets this limit; what needs more goes to disk.
-    "memory_limit": f"{min(384, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
+    "memory_limit": f"{min(320, os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22)}MiB",
 }
 
 _DATABASE: Final = "store"
