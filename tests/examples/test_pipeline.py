@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,9 @@ def test_retry_storm_is_three_failed_attempts_of_one_call(run: Run) -> None:
 def test_no_process_is_left_behind(receiver, how: signal.Signals, code: int) -> None:
     # More executions than it can be through with before it is stopped.
     command = [sys.executable, str(SCRIPT), "--endpoint", receiver.url, "--healthy", "100", "--faults", "cold_start"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as pipeline:
+    # Tests that run in the background may have been told to ignore SIGINT, and children inherit that.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heed) as pipeline:
         # host, its four containers and the cold one, router, proxy, runner
         everybody = _poll(lambda: found if len(found := _descendants(pipeline.pid)) == 9 else None)
         os.kill(pipeline.pid, how)
