@@ -267,19 +267,24 @@ class Engine:
 def _insert_here(client: Client, table: str, rows: pa.Table, settings: Mapping[str, Any]) -> None:
     """For the engine in this process. The driver would write the rows to the disk for it, after two more copies."""
     names = ", ".join(map(quote_identifier, rows.column_names))
-    own = f" SETTINGS {', '.join(f'{name} = {literal(value)}' for name, value in settings.items())}" if settings else ""
     with nameless_file() as file:
         write_stream(rows, file)
-        client.command(f"INSERT INTO {table} ({names}) FROM INFILE '{path_of(file)}'{own} FORMAT ArrowStream")
+        infile = f"FROM INFILE '{path_of(file)}'{_clause(settings)} FORMAT ArrowStream"
+        client.command(f"INSERT INTO {table} ({names}) {infile}")
 
 
 def _limits(timeout_seconds: float | None, max_rows: int | None) -> str:
-    settings = []
+    settings: dict[str, Any] = {}
     if timeout_seconds is not None:
-        settings.append(f"max_execution_time = {max(timeout_seconds, 0.001)}")
+        settings["max_execution_time"] = max(timeout_seconds, 0.001)
     if max_rows:  # 0 would mean: no limit
-        settings.append(f"limit = {max_rows}")
-    return f"\nSETTINGS {', '.join(settings)}" if settings else ""
+        settings["limit"] = max_rows
+    return _clause(settings)
+
+
+def _clause(settings: Mapping[str, Any]) -> str:
+    written = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+    return f"\nSETTINGS {written}" if settings else ""
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
