@@ -39,6 +39,12 @@ def folded(server: Server) -> float:
     return next(family.samples[0].value for family in families if family.name == "otel_diag_traces_folded")
 
 
+def ask_until_folded(server: Server, traces: int) -> None:
+    """Asking makes spans too, and each is stored and folded: that alone must make no other."""
+    start = folded(server)
+    until(lambda: own(server, "server") and folded(server) >= start + traces)
+
+
 def call_tool(server: Server, name: str, **arguments: object) -> None:
     async def call() -> None:
         async with Client(server.mcp) as client:
@@ -62,10 +68,9 @@ def test_what_the_server_did_is_stored_and_storing_it_is_not(server: Server) -> 
     commits = server.rows("SELECT attributes FROM trace_spans WHERE service = 'otel-diag' AND operation = 'commit'")
     assert sum(json.loads(attributes)["otel_diag.records"] for (attributes,) in commits) == EXECUTIONS
     until(lambda: server.rows("SELECT count(*) FROM trace_arrivals") == [[0]])
+    ask_until_folded(server, 2)  # spans are stored in order: what was recorded of the executions is before these
     before = own(server, "internal")
-    # Asking makes spans too, and each is stored and folded: that alone must make no other.
-    start = folded(server)
-    until(lambda: own(server, "server") and folded(server) >= start + 5)
+    ask_until_folded(server, 5)
     assert own(server, "internal") == before
 
 
