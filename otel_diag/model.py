@@ -24,6 +24,8 @@ ENGINE_VERSION: Final = "1"
 
 DEFAULT_TENANT: Final = "default"
 UNKNOWN_SERVICE: Final = "unknown_service"
+ANNOUNCED: Final = "otel_diag.span.start"
+"""The event of a log record that announces a span (spec/5): the span has begun, and comes when it ends, if it does."""
 
 NANOS_PER_MS: Final = 1_000_000
 

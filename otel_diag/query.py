@@ -66,6 +66,7 @@ from otel_diag.store.schema import (
     operation_rollups,
     trace_spans,
     trace_summaries,
+    views,
 )
 from otel_diag.summaries import fold_declared, portions, summary_row
 
@@ -90,7 +91,7 @@ FAILURES = (Status.FAILED, Status.TIMEOUT)
 CLOCK_SLACK = timedelta(minutes=5)
 """Windows that end now reach this far ahead: senders' clocks may run fast."""
 
-SQL_TABLES = tuple(name for name in metadata.tables if name != "schema_migrations")
+SQL_TABLES = tuple(name for name in (*metadata.tables, *views.tables) if name != "schema_migrations")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,18 +27,20 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
 )
 
 from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
 from otel_diag.analyse.summary import rollup_rows
 from otel_diag.analyse.tree import split_executions
-from otel_diag.decode.rows import table_to_spans
+from otel_diag.decode.rows import table_to_open_spans, table_to_spans
 from otel_diag.errors import NotFound
-from otel_diag.model import Declared, RootCauseType, Span, Status, Trace
+from otel_diag.model import ANNOUNCED, Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
     diagnoses,
     executions,
+    log_records,
     operation_baselines,
     trace_arrivals,
     trace_spans,
@@ -243,7 +245,8 @@ class Reader:
         return found.execution(peer.trace_id, peer.execution_id, None)
 
     def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
-        """The spans of these traces, in start order, in one read. Traces without spans are absent.
+        """The spans of these traces, in start order, then those that were announced and have not come, in start order
+        too. Traces without either are absent.
 
         Of a trace with more than ``max_spans``: a tenth is kept for the spans above the others, the rest are those that
         did not complete, then roots, then what other services called, then all others, each with the longest first and
@@ -251,11 +254,32 @@ class Reader:
         """
         if not bounds:
             return {}
+        found = self._stored_spans(bounds)
+        for trace_id, still_open in self._open_spans(bounds).items():
+            come = found.get(trace_id, Spans())
+            found[trace_id] = replace(come, read=come.read + still_open)
+        return found
+
+    def _stored_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         if max(bound.spans for bound in bounds.values()) <= self.max_spans:
             table = self._span_rows(bounds, max_rows=self.max_spans + 1)
             if table.num_rows <= self.max_spans:
-                return {trace_id: Spans(spans) for trace_id, spans in _by_trace(table).items()}
+                return {trace_id: Spans(spans) for trace_id, spans in _by_trace(table_to_spans(table)).items()}
         return self._some_spans(bounds)
+
+    def _open_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
+        """What the view ``open_spans`` has of these traces, without its look at all that is stored."""
+        logs, spans = log_records.c, trace_spans.c
+        announced = self._within(bounds, log_records, logs.logged_unix_nano).where(
+            logs.event_name == ANNOUNCED, logs.span_id.is_not(None)
+        )
+        if not self.rows(announced.with_only_columns(logs.span_id).limit(1)):
+            return {}
+        come = self._spans_of(bounds, spans.trace_id, spans.span_id)
+        missing = announced.where(tuple_(logs.trace_id, logs.span_id).not_in(come))
+        in_order = missing.order_by(logs.logged_unix_nano, logs.content_hash).limit(self.max_spans)
+        once = {(span.trace_id, span.span_id): span for span in table_to_open_spans(self.store.select(in_order))}
+        return _by_trace(once.values())
 
     def span_rows(self, bounds: Mapping[str, Bounds], *, max_rows: int) -> pa.Table:
         """The stored rows of these traces, or the first ``max_rows``, in start order."""
@@ -274,12 +298,14 @@ class Reader:
         return self.store.select(statement.limit(max_rows))
 
     def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
+        return self._within(bounds, trace_spans, trace_spans.c.start_unix_nano, *columns)
+
+    def _within(
+        self, bounds: Mapping[str, Bounds], table: Table, time: ColumnElement[int], *columns: Any
+    ) -> Select[Any]:
         first = min((bound.first for bound in bounds.values()), default=0)
         last = max((bound.last for bound in bounds.values()), default=0)
-        spans = trace_spans.c
-        return self.select(trace_spans, *columns).where(
-            spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last)
-        )
+        return self.select(table, *columns).where(table.c.trace_id.in_(list(bounds)), time.between(first, last))
 
     def _some_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         """As :meth:`spans`, for traces of which some may be too long."""
@@ -289,7 +315,11 @@ class Reader:
         for row in self.rows(counts.group_by(spans.trace_id, spans.execution_id)):
             totals.setdefault(row["trace_id"], Counter())[row["execution_id"]] += row["spans"]
         short = {trace_id: bounds[trace_id] for trace_id, total in totals.items() if total.total() <= self.max_spans}
-        found = {trace_id: Spans(read) for trace_id, read in _by_trace(self._span_rows(short)).items()} if short else {}
+        found = (
+            {trace_id: Spans(read) for trace_id, read in _by_trace(table_to_spans(self._span_rows(short))).items()}
+            if short
+            else {}
+        )
         for trace_id in totals.keys() - short.keys():
             read = tuple(table_to_spans(self._most_telling(trace_id, bounds[trace_id])))
             totals[trace_id].subtract(span.execution_id for span in read)
@@ -347,7 +377,7 @@ class Reader:
         return {row["trace_id"]: Bounds(row["first"], row["last"], row["spans"]) for row in self.rows(statement)}
 
     def _unfolded(self, execution_id: int) -> dict[str, Bounds]:
-        """Traces of an execution among the spans that no summary has seen yet."""
+        """Traces of an execution among the spans, and announcements, that no summary has seen yet."""
         arrivals = trace_arrivals.c
         (unfolded,) = self.rows(
             self.select(
@@ -359,24 +389,29 @@ class Reader:
         )
         if unfolded["oldest"] is None:
             return {}
-        spans = trace_spans.c
-        statement = (
-            self.select(
-                trace_spans,
-                spans.trace_id,
-                func.min(spans.start_unix_nano).label("first"),
-                func.max(spans.start_unix_nano).label("last"),
+        found: dict[str, Bounds] = {}
+        for table, time, *only in (
+            (trace_spans, trace_spans.c.start_unix_nano),
+            (log_records, log_records.c.logged_unix_nano, log_records.c.event_name == ANNOUNCED),
+        ):
+            first, last = func.min(time), func.max(time)
+            statement = (
+                self.select(table, table.c.trace_id, first.label("first"), last.label("last"))
+                .where(
+                    table.c.execution_id == execution_id,
+                    table.c.ingested_at >= unfolded["oldest"],
+                    time.between(unfolded["first"], unfolded["last"]),
+                    *only,
+                )
+                .group_by(table.c.trace_id)
+                .order_by(first.desc())
+                .limit(MAX_ATTEMPTS)
             )
-            .where(
-                spans.execution_id == execution_id,
-                spans.ingested_at >= unfolded["oldest"],
-                spans.start_unix_nano.between(unfolded["first"], unfolded["last"]),
-            )
-            .group_by(spans.trace_id)
-            .order_by(func.min(spans.start_unix_nano).desc())
-            .limit(MAX_ATTEMPTS)
-        )
-        return {row["trace_id"]: Bounds(row["first"], row["last"]) for row in self.rows(statement)}
+            for row in self.rows(statement):
+                bounds = Bounds(row["first"], row["last"])
+                known = found.get(row["trace_id"])
+                found[row["trace_id"]] = known.union(bounds) if known else bounds
+        return found
 
     def declared(self, execution_ids: Collection[int], trace_ids: Collection[str]) -> dict[int, Declared]:
         """What runners recorded about these executions, or about executions of these traces."""
@@ -559,9 +594,9 @@ def _bounds(row: Row) -> Bounds:
     return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"], row["span_count"])
 
 
-def _by_trace(table: pa.Table) -> dict[str, tuple[Span, ...]]:
+def _by_trace(spans: Iterable[Span]) -> dict[str, tuple[Span, ...]]:
     traces: dict[str, list[Span]] = {}
-    for span in table_to_spans(table):
+    for span in spans:
         traces.setdefault(span.trace_id, []).append(span)
     return {trace_id: tuple(spans) for trace_id, spans in traces.items()}
 

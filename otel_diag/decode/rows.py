@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from otel_diag.decode.attributes import load_attributes, plain
+from otel_diag.decode.traces import KINDS
 from otel_diag.model import Attributes, Event, Link, Span, Status
 
 _TEXTS = (
@@ -64,6 +65,48 @@ def table_to_spans(table: pa.Table) -> list[Span]:
             row["links"] = _links(row["links"])
             spans.append(Span(resource=resources[text], **row))
     return spans
+
+
+def table_to_open_spans(table: pa.Table) -> list[Span]:
+    """Log records that announce spans (spec/5) as spans that run. What the sender left out, or sent in another type,
+    is absent."""
+    spans = []
+    for row in table.to_pylist():
+        attributes = load_attributes(row["attributes"])
+        kind = _typed(attributes, "span.kind", int) or 1
+        spans.append(
+            Span(
+                trace_id=row["trace_id"],
+                span_id=row["span_id"],
+                service=row["service"],
+                operation=_typed(attributes, "span.name", str) or "",
+                start_unix_nano=row["logged_unix_nano"],
+                end_unix_nano=None,
+                parent_span_id=_typed(attributes, "span.parent_id", str) or None,
+                kind=KINDS[kind] if 0 < kind < len(KINDS) else "internal",
+                status=Status.RUNNING,
+                execution_id=row["execution_id"],
+                attempt=_typed(attributes, "execution.attempt", int),
+                job_id=_typed(attributes, "job.id", str),
+                model_id=_typed(attributes, "model.id", str),
+                region=_typed(attributes, "region", str),
+                service_version=row["service_version"],
+                scope_name=row["scope_name"],
+                attributes={name: value for name, value in attributes.items() if not name.startswith("span.")},
+                resource=load_attributes(row["resource_attributes"]),
+                content_hash=row["content_hash"],
+                ingested_at=row["ingested_at"],
+            )
+        )
+    return spans
+
+
+_Type = TypeVar("_Type", str, int)
+
+
+def _typed(attributes: Attributes, name: str, kind: type[_Type]) -> _Type | None:
+    value = attributes.get(name)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 def _shared(value: Any, shared: dict[str, str]) -> Any:

@@ -8,7 +8,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otel_diag.store.schema import SignalTable
+from otel_diag.model import ANNOUNCED
+from otel_diag.store.schema import LOG_RECORDS, SPANS, SignalTable, trace_arrivals
 
 HOUR_NANOS: Final = 3_600_000_000_000
 _MAX_RANGES: Final = 16
@@ -49,13 +50,24 @@ def with_time(rows: pa.Table, now: datetime) -> pa.Table:
     return rows.append_column("ingested_at", times)
 
 
-def arrivals_of(spans: pa.Table, now: datetime) -> pa.Table:
-    """The rows of ``trace_arrivals`` for spans that are stored: one for each trace.
+ARRIVED: Final[dict[SignalTable, str]] = {
+    SPANS: "TRUE",
+    LOG_RECORDS: f"event_name = '{ANNOUNCED}' AND trace_id IS NOT NULL AND span_id IS NOT NULL",
+}
+"""By signal, the SQL condition of the rows that tell of a span's start: the worker is to look at their traces."""
+
+
+def arrivals_of(rows: pa.Table, signal: SignalTable, now: datetime) -> pa.Table:
+    """The rows of ``trace_arrivals`` for rows of a signal in ARRIVED that are stored: one for each trace.
 
     Grouped here: for an engine, planning the same takes longer than the grouping.
     """
-    grouped = spans.group_by(["tenant", "trace_id"], use_threads=False).aggregate(
-        [([], "count_all"), ("start_unix_nano", "min"), ("start_unix_nano", "max")]
+    if signal is LOG_RECORDS:
+        announced = rows.filter(pc.equal(rows["event_name"], ANNOUNCED))
+        named = announced.select(["tenant", "trace_id", "span_id", signal.time]).drop_null()
+        rows = named.cast(pa.schema([field.with_nullable(False) for field in named.schema]))
+    grouped = rows.group_by(["tenant", "trace_id"], use_threads=False).aggregate(
+        [([], "count_all"), (signal.time, "min"), (signal.time, "max")]
     )
-    names = ["tenant", "trace_id", "span_count", "min_start_unix_nano", "max_start_unix_nano"]
+    names = [column.name for column in trace_arrivals.columns if column.name != "ingested_at"]
     return with_time(grouped.rename_columns(names), now)

@@ -26,7 +26,7 @@ from sqlalchemy import Boolean, ColumnElement, Select, Table, func, select
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
 from otel_diag.model import PrunedTable
-from otel_diag.store.appending import arrivals_of, near, with_time, without_known
+from otel_diag.store.appending import ARRIVED, arrivals_of, near, with_time, without_known
 from otel_diag.store.base import Accumulate, Appended, Capabilities, Change, Delete, Upsert
 from otel_diag.store.clickhouse_changes import (
     Insert,
@@ -128,15 +128,16 @@ class ClickHouseStore:
 
     def _insert(self, fresh: pa.Table, signal: SignalTable) -> None:
         now = self._clock.now()
-        if signal is SPANS:
+        arrivals = arrivals_of(fresh, signal, now) if signal in ARRIVED else None
+        if arrivals:
             self._announce(now)
         # What has no value costs the engine less when it is not named at all.
         filled = [name for name in fresh.column_names if fresh[name].null_count < fresh.num_rows]
         # Nothing in it is alike: no need to merge the block with itself first.
         settings = {"optimize_on_insert": 0}
         self._engine.insert(signal.table.name, with_time(fresh.select(filled), now), settings)
-        if signal is SPANS:
-            self._owed.append(arrivals_of(fresh, now))
+        if arrivals:
+            self._owed.append(arrivals)
             self._owed_since = min(self._owed_since, now)
             if sum(arrivals.num_rows for arrivals in self._owed) >= _ARRIVALS_ROWS:
                 with suppress(Transient):  # the spans are stored; the next append tries again
@@ -289,13 +290,14 @@ class ClickHouseStore:
     def _announce_missing(self, begin: datetime) -> None:
         """Write the arrivals that a process which died between the two inserts did not come to."""
         window = f"ingested_at BETWEEN {literal(begin)} AND {literal(begin + _ANNOUNCED)}"
-        self._engine.write(
-            f"INSERT INTO {trace_arrivals.name} ({', '.join(trace_arrivals.columns.keys())}) "
-            "SELECT tenant, trace_id, ingested_at, count(), min(start_unix_nano), max(start_unix_nano) "
-            f"FROM {SPANS.table.name} WHERE {window} AND (tenant, trace_id, ingested_at) NOT IN "
-            f"(SELECT tenant, trace_id, ingested_at FROM {trace_arrivals.name} WHERE {window}) "
-            "GROUP BY tenant, trace_id, ingested_at SETTINGS final = 0"
-        )
+        for signal, arrived in ARRIVED.items():
+            self._engine.write(
+                f"INSERT INTO {trace_arrivals.name} ({', '.join(trace_arrivals.columns.keys())}) "
+                f"SELECT tenant, trace_id, ingested_at, count(), min({signal.time}), max({signal.time}) "
+                f"FROM {signal.table.name} WHERE {window} AND {arrived} AND (tenant, trace_id, ingested_at) NOT IN "
+                f"(SELECT tenant, trace_id, ingested_at FROM {trace_arrivals.name} WHERE {window}) "
+                "GROUP BY tenant, trace_id, ingested_at SETTINGS final = 0"
+            )
 
     def _write_log(self, identity: str, body: str) -> None:
         row = {"id": identity, "writer": self._writer, "at": self._clock.now(), "body": body}

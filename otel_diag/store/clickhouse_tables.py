@@ -13,7 +13,7 @@ Every table removes what is superseded while it merges, and every read asks for 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any, Final
 from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Column, Double, Integer, Table, Text
 from sqlalchemy.types import TypeEngine
 
-from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, trace_arrivals
+from otel_diag.model import ANNOUNCED
+from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, open_spans, trace_arrivals
 
 PENDING: Final = "pending_changes"
 """The redo log: see ``clickhouse_changes``."""
@@ -149,6 +150,37 @@ def create_table(layout: Layout) -> str:
     return _create(layout, layout.table.name, "", _engine(layout))
 
 
+def create_open_spans(cluster: str = "") -> str:
+    """CREATE VIEW of the announced spans that have not come.
+
+    The traces that have announcements come first: the engine keeps the ids on the right side of NOT IN in memory.
+    """
+    announced = f"event_name = '{ANNOUNCED}' AND trace_id IS NOT NULL AND span_id IS NOT NULL"
+    kinds = "[2, 3, 4, 5], ['server', 'client', 'producer', 'consumer'], 'internal'"
+    computed = {
+        "parent_span_id": "nullIf(JSONExtractString(attributes, 'span.parent_id'), '')",
+        "operation": "JSONExtractString(attributes, 'span.name')",
+        "kind": f"transform(JSONExtractInt(attributes, 'span.kind'), {kinds})",
+        "started_at": "logged_at",
+        "start_unix_nano": "logged_unix_nano",
+        **{
+            column: f"JSONExtract(attributes, '{name}', 'Nullable(String)')"
+            for column, name in (("job_id", "job.id"), ("model_id", "model.id"), ("region", "region"))
+        },
+    }
+    columns = [
+        f"{computed[column.name]} AS {column.name}" if column.name in computed else column.name
+        for column in open_spans.columns
+    ]
+    body = ",\n".join(f"    {column}" for column in columns)
+    return (  # only names from the schema
+        f"CREATE VIEW IF NOT EXISTS {open_spans.name}{cluster} AS\nSELECT\n{body}\nFROM log_records\n"  # noqa: S608
+        f"WHERE {announced}\n    AND (tenant, trace_id, span_id) NOT IN (\n"
+        "        SELECT tenant, trace_id, span_id FROM trace_spans\n"
+        f"        WHERE trace_id IN (SELECT trace_id FROM log_records WHERE {announced})\n    );"
+    )
+
+
 def cluster_tables(cluster: Cluster) -> list[str]:
     """The statements for a cluster: for each table a replicated one on every shard, and a distributed one above it.
 
@@ -168,14 +200,15 @@ def cluster_tables(cluster: Cluster) -> list[str]:
         )
     log = _replicated(_PENDING_ENGINE, f"{cluster.database}.{PENDING}")
     statements.append(_pending_changes(f" ON CLUSTER {_quoted(cluster.name)}", log))
+    statements.append(create_open_spans(f" ON CLUSTER {_quoted(cluster.name)}"))
     return statements
 
 
-def migration_sql(tables: Iterable[str]) -> str:
-    """What a migration file says that creates these tables."""
-    known = layouts()
-    statements = [create_table(known[name]) for name in tables]
-    if "schema_migrations" in tables:
+def migration_sql(names: Sequence[str]) -> str:
+    """What a migration file says that creates these tables and views."""
+    made = {name: create_table(layout) for name, layout in layouts().items()} | {open_spans.name: create_open_spans()}
+    statements = [made[name] for name in names]
+    if "schema_migrations" in names:
         statements.append(_pending_changes("", _PENDING_ENGINE))
     head = "-- Made by `python -m otel_diag.store.clickhouse_tables` from otel_diag/store/schema.py.\n"
     return head + "".join(f"\n{statement}\n" for statement in statements)
@@ -261,8 +294,8 @@ def generated_files() -> dict[str, str]:
     """The migration files by name, one for each of the embedded store's."""
     made = {}
     for file in files("otel_diag.store").joinpath("sql", "duckdb").iterdir():
-        tables: Sequence[str] = re.findall(r"CREATE TABLE (\w+)", file.read_text("utf-8"))
-        made[file.name] = migration_sql(tables)
+        names: Sequence[str] = re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", file.read_text("utf-8"))
+        made[file.name] = migration_sql(names)
     return made
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from otel_diag.errors import BadInput, Conflict, OtelDiagError, Permanent, StartupError, StoreInUse, Transient
 from otel_diag.model import PrunedTable
-from otel_diag.store.appending import HOUR_NANOS, arrivals_of, near, with_time, without_known
+from otel_diag.store.appending import ARRIVED, HOUR_NANOS, arrivals_of, near, with_time, without_known
 from otel_diag.store.base import LOT_ROWS, Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, pending
 from otel_diag.store.retention import EARLIEST, LATEST, Cutoff, Period, Usage, expired
@@ -383,8 +383,8 @@ def _without_duplicates(writer: duckdb.DuckDBPyConnection, batch: pa.Table, sign
 def _insert(writer: duckdb.DuckDBPyConnection, fresh: pa.Table, signal: SignalTable) -> None:
     now = datetime.now(UTC)
     _insert_all(writer, signal.table, with_time(fresh, now))
-    if signal is SPANS:
-        _insert_all(writer, trace_arrivals, arrivals_of(fresh, now))
+    if signal in ARRIVED and (arrivals := arrivals_of(fresh, signal, now)).num_rows:
+        _insert_all(writer, trace_arrivals, arrivals)
 
 
 def _insert_all(writer: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table) -> None:

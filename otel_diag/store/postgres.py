@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from otel_diag.errors import Conflict, OtelDiagError, Permanent, StartupError, Transient
 from otel_diag.model import PrunedTable
+from otel_diag.store.appending import ARRIVED
 from otel_diag.store.base import Appended, Capabilities, Change, Delete
 from otel_diag.store.migrate import migrate, migrations, pending
 from otel_diag.store.partitions import Partition, add_partitions, drop_partition, finish_drops, partitions_of
@@ -344,19 +345,19 @@ def _store(connection: psycopg.Connection[Any], staging: str, signal: SignalTabl
         ORDER BY {key}
         ON CONFLICT ({key}) DO NOTHING
     """
-    if signal is not SPANS:
+    if signal not in ARRIVED:
         return connection.execute(insert).rowcount
     rows = _run(
         connection,
         f"""
         WITH stored AS (
             {insert}
-            RETURNING tenant, trace_id, ingested_at, start_unix_nano
+            RETURNING tenant, trace_id, ingested_at, {signal.time} AS start_unix_nano, {ARRIVED[signal]} AS arrived
         ), arrived AS (
             INSERT INTO trace_arrivals
                 (tenant, trace_id, ingested_at, span_count, min_start_unix_nano, max_start_unix_nano)
             SELECT tenant, trace_id, ingested_at, count(*), min(start_unix_nano), max(start_unix_nano)
-            FROM stored GROUP BY tenant, trace_id, ingested_at
+            FROM stored WHERE arrived GROUP BY tenant, trace_id, ingested_at
         )
         SELECT count(*) FROM stored
         """,

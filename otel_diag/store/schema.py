@@ -333,6 +333,32 @@ diagnoses = Table(
 )
 """One diagnosis per content and engine version (spec/2): every way in returns this one."""
 
+views = MetaData()
+
+open_spans = Table(
+    "open_spans",
+    views,
+    Column("tenant", Text),
+    Column("trace_id", Text),
+    Column("span_id", Text),
+    Column("parent_span_id", Text),
+    Column("service", Text),
+    Column("operation", Text),
+    Column("kind", Text),
+    Column("started_at", _Time),
+    Column("start_unix_nano", BigInteger),
+    Column("execution_id", BigInteger),
+    Column("job_id", Text),
+    Column("model_id", Text),
+    Column("region", Text),
+    Column("service_version", Text),
+    Column("attributes", JSON),
+    Column("resource_attributes", JSON),
+    Column("ingested_at", _Time),
+)
+"""A view: the announcements among the log records whose span is not stored. For people; the reader asks for those of
+some traces only, within their time (``Reader.spans``)."""
+
 schema_migrations = Table(
     "schema_migrations",
     metadata,

@@ -6,19 +6,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_diag.decode.traces import decode_traces
-from otel_diag.model import DEFAULT_TENANT
+from otel_diag.decode.wires import WIRES
+from otel_diag.model import ANNOUNCED, DEFAULT_TENANT
 from otel_diag.store.base import Store
+from otel_diag.store.schema import LOG_RECORDS
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One execution; ``fault``: none, refused (router finds modal closed) or died (runner fails before any call)."""
+    """One execution; ``fault``: none, refused (router finds modal closed), dropped (modal breaks off in mid-answer) or
+    died (runner fails before any call)."""
 
     execution_id: int
     fault: str = "none"
@@ -45,6 +49,32 @@ class Execution:
             parts.append(part.SerializeToString())
         return parts
 
+    def announcements(self, *services: str, **attributes: int | str) -> bytes:
+        """What these services announce of their spans (spec/5), with ``attributes`` (``_`` for ``.``) in place of its."""
+        request = ExportLogsServiceRequest()
+        for part in self._message().resource_spans:
+            if part.resource.attributes[0].value.string_value not in services:
+                continue
+            announced = request.resource_logs.add()
+            announced.resource.CopyFrom(part.resource)
+            records = announced.scope_logs.add().log_records
+            for span in part.scope_spans[0].spans:
+                record = records.add(
+                    time_unix_nano=span.start_time_unix_nano,
+                    event_name=ANNOUNCED,
+                    trace_id=span.trace_id,
+                    span_id=span.span_id,
+                    attributes=span.attributes,
+                )
+                said = {"span_name": span.name, "span_kind": span.kind, "span_parent_id": span.parent_span_id.hex()}
+                for key, value in (said | attributes).items():
+                    member = record.attributes.add(key=key.replace("_", ".", 1)).value
+                    if isinstance(value, int):
+                        member.int_value = value
+                    else:
+                        member.string_value = value
+        return request.SerializeToString()
+
     def _message(self) -> ExportTraceServiceRequest:
         message = ExportTraceServiceRequest()
         total = self.inference_ms + 40
@@ -52,16 +82,17 @@ class Execution:
             error = ("FileNotFoundError", "prompt file prompts/17.txt does not exist")
             self._add(message, "runner", "runner.execution", 1, None, 0, 8, error=error)
             return message
-        refused = ("ConnectionRefusedError", "connection refused") if self.fault == "refused" else None
-        if refused:
+        error = {
+            "refused": ("ConnectionRefusedError", "connection refused"),
+            "dropped": ("httpx.RemoteProtocolError", "Server disconnected without sending a response."),
+        }.get(self.fault)
+        if self.fault == "refused":
             total = 30
-        self._add(message, "runner", "runner.execution", 1, None, 0, total, error=refused)
-        self._add(message, "runner", "POST", 2, 1, 2, total - 4, kind=Span.SPAN_KIND_CLIENT, error=refused)
-        self._add(
-            message, "router", "hybrid_router_call", 3, 2, 4, total - 8, kind=Span.SPAN_KIND_SERVER, error=refused
-        )
-        self._add(message, "router", "POST", 4, 3, 8, total - 16, kind=Span.SPAN_KIND_CLIENT, error=refused)
-        if not refused:
+        self._add(message, "runner", "runner.execution", 1, None, 0, total, error=error)
+        self._add(message, "runner", "POST", 2, 1, 2, total - 4, kind=Span.SPAN_KIND_CLIENT, error=error)
+        self._add(message, "router", "hybrid_router_call", 3, 2, 4, total - 8, kind=Span.SPAN_KIND_SERVER, error=error)
+        self._add(message, "router", "POST", 4, 3, 8, total - 16, kind=Span.SPAN_KIND_CLIENT, error=error)
+        if self.fault != "refused":
             self._add(message, "modal", "modal.function", 5, 4, 12, total - 24, kind=Span.SPAN_KIND_SERVER)
             self._add(message, "modal", "modal.inference", 6, 5, 14, self.inference_ms)
         return message
@@ -122,6 +153,10 @@ def healthy(count: int, first_id: int = 100, **changes: object) -> list[Executio
 def send(store: Store, *executions: Execution, tenant: str = DEFAULT_TENANT) -> None:
     for execution in executions:
         send_bytes(store, execution.request(), tenant=tenant)
+
+
+def send_logs(store: Store, request: bytes) -> None:
+    store.append(WIRES["logs"].decode_one(request, DEFAULT_TENANT).batch, LOG_RECORDS)
 
 
 def send_bytes(store: Store, request: bytes, *, tenant: str = DEFAULT_TENANT) -> None:
