@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Condition, Lock, Timer
 from typing import Any, Final
 
 import duckdb
@@ -59,6 +59,13 @@ _DIALECT: Final = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-unty
 _SLICE: Final = 5 * LOT_ROWS
 """Rows looked at, and deleted at most, while writers wait."""
 
+_ROWS_BEFORE_REOPENING: Final = 200 * LOT_ROWS
+"""Of each row group, 150 KB stay in memory, beside the cache and its limit, until the file is opened anew, which takes
+0.2 s."""
+
+_REOPENING_SECONDS: Final = 0.2
+"""How long those who came before are waited for."""
+
 _ROW: Final[ColumnElement[int]] = literal_column("rowid")
 
 
@@ -70,8 +77,13 @@ class DuckDBStore:
         self._path = path
         self._read_only = read_only
         self._write_lock = Lock()
-        self._reopen_lock = Lock()
-        self._invalidated = False
+        self._changed = Condition()
+        """Held while what follows, and the connection, is changed."""
+        self._invalidated = self._reopening = False
+        self._in_use = 0
+        """Cursors that are open."""
+        self._appended = 0
+        """Rows, since the file was opened, or last was to be."""
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> DuckDBStore:
@@ -93,6 +105,9 @@ class DuckDBStore:
             fresh = _without_duplicates(writer, batch, signal)
             if fresh.num_rows:
                 _insert(writer, fresh, signal)
+            self._appended += fresh.num_rows
+        if self._appended >= _ROWS_BEFORE_REOPENING and self._path != MEMORY:
+            self._open_anew()
         return Appended(stored=fresh.num_rows, duplicates=batch.num_rows - fresh.num_rows)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -222,21 +237,46 @@ class DuckDBStore:
                 yield cursor
         except duckdb.Error as error:
             if isinstance(error, duckdb.FatalException) or "has been invalidated" in str(error):
-                with self._reopen_lock:
+                with self._changed:
                     if connection is self._connection and self._path != MEMORY:
                         self._connection.close()
                         self._invalidated = True
             raise
+        finally:
+            with self._changed:
+                self._in_use -= 1
+                self._changed.notify_all()
 
     def _usable(self) -> duckdb.DuckDBPyConnection:
-        with self._reopen_lock:
+        """The connection, one more in use."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._reopening)
             if self._invalidated:
-                try:
-                    self._connection = _opened(self._path, self._read_only)
-                except StartupError as error:
-                    raise Transient(error.message, hint=error.hint) from error
-                self._invalidated = False
+                self._reopen()
+            self._in_use += 1
             return self._connection
+
+    def _reopen(self) -> None:
+        try:
+            self._connection = _opened(self._path, self._read_only)
+        except StartupError as error:
+            raise Transient(error.message, hint=error.hint) from error
+        self._invalidated = False
+
+    def _open_anew(self) -> None:
+        """When nobody reads; who comes meanwhile waits. Where somebody reads for long, it is left to another time."""
+        with self._changed:
+            self._appended = 0
+            self._reopening = True
+            try:
+                if self._changed.wait_for(lambda: not self._in_use, _REOPENING_SECONDS):
+                    self._connection.close()
+                    self._invalidated = True
+                    with suppress(Transient):  # what was appended is stored; the next call tries again
+                        self._reopen()
+            finally:
+                self._reopening = False
+                self._changed.notify_all()
 
 
 def compact(path: Path) -> None:

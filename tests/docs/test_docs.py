@@ -28,7 +28,7 @@ from otel_diag.present.rest.app import build_app
 from otel_diag.query import SQL_TABLES, Queries
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import metadata
+from otel_diag.store.schema import metadata, views
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
@@ -166,9 +166,12 @@ def test_every_root_cause_type_is_documented_in_order_of_precedence() -> None:
     assert [coded(row[0])[0] for row in rows(table)] == list(RootCauseType)
 
 
+TABLES = {**metadata.tables, **views.tables}
+
+
 def test_every_table_is_documented() -> None:
     text = page("tables.md")
-    assert all(f"`{name}`" in text for name in metadata.tables)
+    assert all(f"`{name}`" in text for name in TABLES)
     offered = page("api.md").partition("over these tables:")[2].partition("(")[0]
     assert sorted(coded(offered)) == sorted(SQL_TABLES)
 
@@ -176,7 +179,7 @@ def test_every_table_is_documented() -> None:
 @pytest.mark.parametrize("name", sections(page("tables.md"), 2))
 def test_every_column_is_documented_and_exists(name: str) -> None:
     columns = {column for row in rows(sections(page("tables.md"), 2)[name]) for column in coded(row[0])}
-    assert columns == {column.name for column in metadata.tables[name].columns}
+    assert columns == {column.name for column in TABLES[name].columns}
 
 
 # ---------------------------------------------------------------------------------- links and examples hold

@@ -50,7 +50,7 @@ class Execution:
         return parts
 
     def announcements(self, *services: str, **attributes: int | str) -> bytes:
-        """What these services announce of their spans (spec/5), with ``attributes`` (``_`` for ``.``) in place of its."""
+        """What these services announce of their spans (spec/5); ``attributes``, ``_`` for ``.``, go before theirs."""
         request = ExportLogsServiceRequest()
         for part in self._message().resource_spans:
             if part.resource.attributes[0].value.string_value not in services:
