@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from otel_diag.analyse.root_cause import diagnose
 from otel_diag.analyse.summary import Summary, summarise
-from otel_diag.model import ENGINE_VERSION, Report
+from otel_diag.model import ENGINE_VERSION, Report, Status
 from otel_diag.reader import Reader, Row, Unit
 from otel_diag.store.base import Upsert
 from otel_diag.store.schema import diagnoses
@@ -17,7 +17,8 @@ def diagnosis_of(reader: Reader, unit: Unit, *, now: datetime, settle: timedelta
     """The stored diagnosis of this content, else a new one, stored when it can be.
 
     While spans are still arriving (the newest is younger than ``settle``) nothing is stored: what is missing now
-    may be there in a second. Similar cases and next steps are not part of a diagnosis; the query service adds them.
+    may be there in a second. Nor while it runs: what that means depends on for how long. Similar cases and next steps
+    are not part of a diagnosis; the query service adds them.
     """
     summary = summarise(unit.trace)
     if not unit.is_arriving(now, settle):
@@ -47,7 +48,7 @@ def _judge(reader: Reader, units: Iterable[tuple[Unit, Summary]], now: datetime,
         baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
         report = diagnose(unit.trace, baseline, now=now, still_arriving=arriving)
         reports.append(report)
-        if not arriving:
+        if not arriving and report.status != Status.RUNNING:
             rows.append(_row(reader.tenant, unit, summary, report))
     if rows and reader.store.capabilities().writable:
         reader.store.apply([Upsert(diagnoses, rows)])

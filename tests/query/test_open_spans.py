@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -96,17 +97,41 @@ def test_announcements_of_a_healthy_execution_change_nothing(queries: Queries, s
 
 
 def test_an_execution_that_died_at_once_is_known_and_runs(queries: Queries, store: Store, work: Work) -> None:
-    send_logs(store, EXECUTION.announcements("runner"))
-    send_logs(store, EXECUTION.announcements("runner"))
+    begun = replace(EXECUTION, started_at=datetime.now(UTC))
+    send_logs(store, begun.announcements("runner"))
+    send_logs(store, begun.announcements("runner"))
     for _ in range(2):
         report = queries.diagnose(Key(execution_id=2193))
-        assert (report.status, report.verdict, report.trace_id) == (Status.RUNNING, "inconclusive", EXECUTION.trace_id)
-        assert queries.timeline(Key(trace_id=EXECUTION.trace_id)).timeline[0].operation == "runner.execution"
+        assert (report.status, report.verdict, report.trace_id) == (Status.RUNNING, "inconclusive", begun.trace_id)
+        assert queries.timeline(Key(trace_id=begun.trace_id)).timeline[0].operation == "runner.execution"
         work()
     assert store.select(select(trace_arrivals)).num_rows == 0
     (summary,) = store.select(select(trace_summaries)).to_pylist()
     assert (summary["status"], summary["root_service"], summary["model_id"]) == ("running", "runner", "llama3.2-1b")
     assert not summary["complete"]
+
+
+@pytest.mark.parametrize(("minutes_ago", "lost"), [(4, False), (60, True)])
+def test_an_execution_that_has_long_been_silent_was_lost(
+    queries: Queries, store: Store, work: Work, minutes_ago: int, lost: bool
+) -> None:
+    send(store, *healthy(3))
+    died = Execution(2193, started_at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
+    send_logs(store, died.announcements("runner", "router", "modal"))
+    work()
+    report = queries.diagnose(Key(execution_id=2193))
+    assert report.status == Status.RUNNING
+    assert any("6 spans have begun and not ended" in note for note in report.data_quality.notes)
+    if lost:
+        assert report.root_cause is not None
+        assert report.root_cause.root_cause_type == RootCauseType.MODAL_EXECUTION_FAILURE
+        assert report.root_cause.affected_operation == "runner.execution"
+        assert "in modal.modal.inference" in report.root_cause.evidence
+    else:
+        assert report.verdict == "inconclusive"
+    send(store, died)
+    work()
+    assert queries.diagnose(Key(execution_id=2193)).verdict == "healthy"
 
 
 def test_what_a_sender_says_in_another_type_is_absent(store: Store) -> None:

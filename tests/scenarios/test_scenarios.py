@@ -244,11 +244,14 @@ def test_confidence_follows_its_formula() -> None:
     assert confidence(judged(orphaned.build())) == pytest.approx(strength * 0.9)
 
 
-def test_an_execution_that_runs_is_not_judged() -> None:
+def test_an_execution_that_runs_is_judged_only_when_nothing_was_heard_of_it_for_long() -> None:
     trace = TraceBuilder()
     trace.root("alpha", "go", ms=5).never_finish()
-    report = judged(trace.build())
-    assert (report.status, report.verdict) == (Status.RUNNING, "inconclusive")
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    for minutes, verdict in ((4, "inconclusive"), (6, "root_cause")):
+        report = diagnose(trace.build(), baseline, now=START + timedelta(minutes=minutes))
+        assert (report.status, report.verdict) == (Status.RUNNING, verdict)
+    assert found(report) == ("MODAL_EXECUTION_FAILURE", ("alpha", "go"))
 
 
 def test_a_declared_constant_is_said_to_be_one() -> None:

@@ -128,6 +128,12 @@ class Context:
     def running(self) -> tuple[int, ...]:
         return tuple(i for i in self.tree.preorder if self.span(i).end_unix_nano is None)
 
+    @property
+    def silent_ms(self) -> float:
+        """Since the last start or end that is known, by the clocks that recorded it."""
+        last = max((span.end_unix_nano or span.start_unix_nano for span in self.tree.spans), default=0)
+        return self.now.timestamp() * 1e3 - last / NANOS_PER_MS
+
     def callees(self, node: int) -> list[int]:
         return callee_spans(self.tree, node)
 

@@ -26,6 +26,7 @@ RULES: Final[tuple[Rule, ...]] = (
     delays.cold_start,
     delays.queue_delay,
     errors.container,
+    errors.lost,
     errors.unhandled,
     delays.degradation,
     absent.missing_service,
@@ -161,6 +162,10 @@ def _notes(ctx: Context) -> list[str]:
             f"only {len(ctx.baseline.peers)} comparable executions: thresholds are the constants "
             f"{GAP_MS / 1e3:.0f} s (gap), {NETWORK_GAP_MS / 1e3:.0f} s (network gap), "
             f"{OPERATION_MS / 1e3:.0f} s (operation)"
+        )
+    if ctx.status == Status.RUNNING and ctx.running:
+        notes.append(
+            f"{len(ctx.running)} spans have begun and not ended, for {ctx.silent_ms / 1e3:,.0f} s no sign of any"
         )
     if not ctx.tree.spans:
         notes.append("no span of this execution was received: only what its runner recorded is known")

@@ -13,7 +13,7 @@ from otel_diag.analyse.classify import (
 )
 from otel_diag.analyse.outcome import call_name
 from otel_diag.analyse.root_cause.context import Context, Finding
-from otel_diag.model import UNKNOWN_SERVICE, RootCauseType, Span
+from otel_diag.model import UNKNOWN_SERVICE, RootCauseType, Span, Status
 
 _EARLY_SHARE = 0.5
 """Of the usual duration: an execution that died later than this had begun its work."""
@@ -23,6 +23,11 @@ _EARLY_MS = 2_000.0
 
 _PEERS_TELL = 3
 """From so many successful peers on, that none of them calls anybody means that nobody is ever called."""
+
+_SILENT_MS = 300_000.0
+_SILENT_FACTOR = 3.0
+"""An execution that is not known to have ended was lost when nothing has been heard of it for so long, and for so many
+times as long as any like it took."""
 
 _STORM = 3
 _SAYS_LITTLE = frozenset(
@@ -241,6 +246,26 @@ def container(ctx: Context) -> Iterable[Finding]:
         yield _container_lost(ctx, lost, 0.85, "its span was announced and never finished")
     elif begun and ctx.sign.kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE):
         yield _container_lost(ctx, begun, 0.75, "it had begun to work, but the span of the call itself never came")
+
+
+def lost(ctx: Context) -> Iterable[Finding]:
+    """It runs by all that is known, and has long ceased to give a sign: nobody was left to record a failure."""
+    longest = max((peer.duration_ms or 0.0 for peer in ctx.baseline.peers), default=0.0)
+    if ctx.status != Status.RUNNING or not ctx.running or ctx.silent_ms <= max(_SILENT_MS, _SILENT_FACTOR * longest):
+        return
+    top, innermost = ctx.span(ctx.running[0]), ctx.span(ctx.running[-1])
+    within = f", in {innermost.service}.{innermost.operation}" if innermost is not top else ""
+    compared = f"; the longest like it took {longest / 1e3:,.1f} s" if longest else ""
+    yield Finding(
+        RootCauseType.MODAL_EXECUTION_FAILURE,
+        top.service,
+        top.operation,
+        0.75,
+        f"{top.service}.{top.operation} was announced and never finished{within}: no sign of it for "
+        f"{ctx.silent_ms / 60_000:,.0f} min{compared}",
+        f"Look at the log of {top.service} around its last sign (killed, out of memory, preempted), and run it again.",
+        tuple(ctx.span(node).span_id for node in ctx.running),
+    )
 
 
 def _begun_below(ctx: Context) -> list[int]:
