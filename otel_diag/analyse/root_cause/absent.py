@@ -25,7 +25,7 @@ _VAGUE = (
 
 def missing_service(ctx: Context) -> Iterable[Finding]:
     """An expected hop was never called, and nothing explains why."""
-    if ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE:
+    if ctx.status == Status.RUNNING or (ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE):
         return
     for hop in ctx.missing:
         if hop.reason == "never_called" and _counts(ctx, hop) and _is_sure(ctx, hop):
