@@ -79,7 +79,7 @@ infer()
 
 def test_what_the_program_prints_itself_stays_in_order(run) -> None:
     source = INPUTS.replace("    generate()\n    generate()", "    print('mine')")
-    lines = run(source, **PRINTING).stdout.splitlines()
+    lines = run(source, **PRINTING, PYTHONUNBUFFERED="").stdout.splitlines()
     assert [line.partition("]: ")[2].partition(" - ")[0] or line for line in lines[:3]] == [
         "Modal inference started",
         "mine",

@@ -175,13 +175,15 @@ def test_executions_side_by_side_and_one_after_the_other_with_the_same_digits() 
         ]
 
     a, b, c = texts("aaaaaaaa", "a", 1), texts("bbbbbbbb", "b", 2), texts("aaaaaaaa", "c", 3)
-    found = told(a[0], b[0], c[0], b[1], a[1], b[2], c[1], a[2], c[2], at=NOON)
+    order = [a[0], b[0], c[0], b[1], a[1], b[2], c[1], a[2], c[2]]
+    found = executions(said for at, text in enumerate(order, NOON) for said in read(text, at=at))
     assert [(one.attributes["model.id"], one.attributes["gen_ai.usage.output_tokens"]) for one in found] == [
         ("b", 2),
         ("a", 1),
         ("c", 3),
     ]
-    assert all(one.event and one.whole for one in found)
+    assert [one.event and one.event[1] - NOON for one in found] == [3, 4, 6]
+    assert all(one.whole for one in found)
     assert len({one.span_id for one in found}) == 3
 
 
@@ -220,6 +222,17 @@ def test_wrong_fields_are_no_worse_than_none(field: str) -> None:
     (one,) = told(f"TRACE[1a2b3c4d]: SUCCESS - {field}", at=NOON)
     (plain,) = told("TRACE[1a2b3c4d]: SUCCESS", at=NOON)
     assert (one.trace_id, one.span_id, one.start, one.end) == (plain.trace_id, plain.span_id, plain.start, plain.end)
+
+
+def test_digits_that_are_no_number() -> None:
+    (one,) = told("TRACE[1a2b3c4d]: SUCCESS - span=0012345678901234, model=007, batch.size=8, gpu=1e3")
+    assert one.span_id == "0012345678901234"
+    assert {"model.id": "007", "batch.size": 8, "gpu": 1000.0}.items() <= one.attributes.items()
+
+
+def test_what_stands_far_out_in_a_line_is_not_read() -> None:
+    assert read_line("x" * 16_000 + OLD[2]) is not None
+    assert read_line("x" * 17_000 + OLD[2]) is None
 
 
 def test_impossible_times_are_none() -> None:

@@ -76,6 +76,7 @@ def receiver(store: Store) -> Iterator[Receiver]:
 def test_a_span_told_in_one_request(receiver: Receiver) -> None:
     for _ in range(2):
         send(receiver, "some other line", START, END, OLD_START, OLD_END)
+    assert receiver.counters.records == {"logs": 10, "traces": 4}
     failed, old = sorted(spans(receiver.store), key=lambda span: span.trace_id)
     assert (failed.trace_id, failed.span_id, failed.parent_span_id) == (TRACE_ID, "00000000000000ab", "0" * 15 + "9")
     assert (failed.service, failed.operation, failed.execution_id) == ("gpu", "infer", 2193)
