@@ -124,7 +124,7 @@ class Told:
             trace_id=bytes.fromhex(self.trace_id),
             span_id=bytes.fromhex(self.span_id),
             event_name=ANNOUNCED,
-            attributes=_pairs({**said, **self.attributes}),
+            attributes=_pairs({**self.attributes, **said}),
         )
 
 
@@ -171,12 +171,10 @@ _KINDS_OF_LINE: Final = (
     (What.REFUSED, re.compile(r"validation.*(fail|error|invalid)", re.IGNORECASE)),
     (What.PASSED, re.compile(r"validat(ion|ed)", re.IGNORECASE)),
     (What.TIMEOUT, re.compile(r"^time(d[ -]?)?[ -]?out|\btime(d[ -]?)?[ -]?out$", re.IGNORECASE)),
-    (What.FAILURE, re.compile(r"^(failed|failure|error)\b|\b(failed|error)$", re.IGNORECASE)),
+    (What.FAILURE, re.compile(r"^(failure|error)\b|\bfailed\b|\berror$", re.IGNORECASE)),
     (What.SUCCESS, re.compile(r"^(success|succeeded|completed)\b|\b(succeeded|completed|finished)$", re.IGNORECASE)),
-    (What.START, re.compile(r"^start|\bstart(ed|ing)?$", re.IGNORECASE)),
+    (What.START, re.compile(r"^start(ed|ing)?\b|\bstart(ed|ing)$", re.IGNORECASE)),
 )
-
-
 _FAILURES: Final = frozenset({What.REFUSED, What.FAILURE, What.TIMEOUT})
 
 

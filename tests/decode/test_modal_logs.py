@@ -155,6 +155,7 @@ def test_a_time_of_the_record_counts_more_than_the_text_and_that_more_than_when_
         ("FAILED: ValueError: too long", "ValueError", "too long"),
         ("ERROR - something broke", "", "something broke"),
         ("Modal inference failed - error_type=ValueError", "ValueError", ""),
+        ("Modal inference failed to start - no GPU", "", "no GPU"),
         ("TIMEOUT - duration=300s", "timeout", ""),
         ("TIMEOUT - error=FunctionTimeoutError, duration=300s", "FunctionTimeoutError", ""),
         ("Timed out after 300s", "timeout", ""),
