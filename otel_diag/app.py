@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from otel_diag import upkeep
 from otel_diag.auth import check_exposure
 from otel_diag.config import Settings, embedded_path
+from otel_diag.decode.logs import LOGS
 from otel_diag.decode.otlp_json import json_to_request
 from otel_diag.decode.traces import decode_traces
 from otel_diag.discovery import find_server, http_client
@@ -26,6 +27,7 @@ from otel_diag.store.base import Store
 from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
 from otel_diag.store.duckdb import compact as compact_file
 from otel_diag.store.open import needed_for_clickhouse, open_store
+from otel_diag.store.schema import LOG_RECORDS
 from otel_diag.upkeep import Bounds
 from otel_diag.worker import Worker
 
@@ -93,6 +95,17 @@ class Writer:
         decoded = decode_traces(request, self._settings.tenant)
         appended = self._store.append(decoded.batch)
         return Imported(appended.stored, appended.duplicates, dict(decoded.reasons))
+
+    def append_logs(self, payload: bytes) -> Imported:
+        """Store one ExportLogsServiceRequest. Raises BadInput, Transient, Permanent."""
+        decoded = LOGS.decode_one(payload, self._settings.tenant)
+        appended = self._store.append(decoded.batch, LOG_RECORDS)
+        return Imported(appended.stored, appended.duplicates, dict(decoded.reasons))
+
+    @property
+    def queries(self) -> Queries:
+        """What the store holds already."""
+        return Queries(self._store, self._settings, tenant=self._settings.tenant)
 
     def summarise(self) -> None:
         """Fold every trace that was written, without waiting for it to fall quiet."""

@@ -94,7 +94,10 @@ def _provider(
     provider.add_span_processor(ExecutionAttributes())
     delay = None if "OTEL_BSP_SCHEDULE_DELAY" in os.environ else EXPORT_DELAY_MS
     for exporter in _exporters(endpoint, protocol):
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
+        if isinstance(exporter, SpanProcessor):  # it hears of each span at once
+            provider.add_span_processor(exporter)
+        else:
+            provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
     return provider
 
 

@@ -35,7 +35,8 @@ class Decoded:
     ``batch``: the accepted records in wire order, in their signal's schema. ``records`` counts all records of the
     request, ``reasons`` those left out, by reason. ``sanitised``: texts whose invalid UTF-8 became U+FFFD.
     ``truncated``: what was too large and what was done to it, and how often. ``bytes``: what the batch takes in memory,
-    as its share of what was decoded with it. ``noun``: what a record is called, in the plural.
+    as its share of what was decoded with it. ``noun``: what a record is called, in the plural. ``told``: the spans that
+    lines in log records tell of; its own batch is then to be stored too.
     """
 
     batch: pa.Table
@@ -45,6 +46,7 @@ class Decoded:
     truncated: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     noun: str = "spans"
+    told: Decoded | None = None
 
     @property
     def rejected(self) -> int:

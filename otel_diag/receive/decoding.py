@@ -27,7 +27,7 @@ import pyarrow as pa
 from otel_diag.config import Settings
 from otel_diag.decode.bounds import Limits
 from otel_diag.decode.requests import Decoded
-from otel_diag.decode.wires import WIRES
+from otel_diag.decode.wires import decode
 from otel_diag.errors import BadInput, Transient
 from otel_diag.scratch import nameless_file, write_stream
 
@@ -69,7 +69,7 @@ class HereDecoder:
     places = 1
 
     def decode(self, requests: Undecoded) -> list[Decoded | BadInput]:
-        return WIRES[requests.signal].decode(requests.payloads, requests.tenants, requests.limits)
+        return decode(requests.signal, requests.payloads, requests.tenants, requests.limits)
 
     def close(self) -> None:
         pass

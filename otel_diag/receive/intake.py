@@ -215,6 +215,9 @@ class Intake:
             decoded = await asyncio.wrap_future(request.stored)
         self._quota.charge(request.tenant, decoded.batch.num_rows)
         self.counters.records[request.signal.name] += decoded.batch.num_rows
+        if decoded.told is not None:
+            self._quota.charge(request.tenant, decoded.told.batch.num_rows)
+            self.counters.records["traces"] += decoded.told.batch.num_rows
         self.counters.rejected.update(decoded.reasons)
         self.counters.sanitised += decoded.sanitised
         self.counters.truncated.update(decoded.truncated)
@@ -246,9 +249,11 @@ class Intake:
                 waiting.append((request, outcome))
         if not waiting:
             return
+        told = {request: decoded.told for request, decoded in waiting if decoded.told is not None}
+        spans = dict(zip(told, self._commits.submit(list(told.values()), SPANS), strict=True)) if told else {}
         commits = self._commits.submit([decoded for _, decoded in waiting], group[0].signal.table)
         for (request, decoded), committed in zip(waiting, commits, strict=True):
-            committed.add_done_callback(partial(_acknowledge, request, decoded))
+            committed.add_done_callback(partial(_acknowledge, request, decoded, spans.get(request)))
 
 
 def _unpacked(group: Sequence[_Request]) -> Iterator[dict[_Request, bytes | BadInput]]:
@@ -323,9 +328,12 @@ def _record_decoding(
     record("decode", began, attributes, trace_ids=trace_ids_of(batches) if signal.table is SPANS else None)
 
 
-def _acknowledge(request: _Request, decoded: Decoded, committed: Future[None]) -> None:
+def _acknowledge(request: _Request, decoded: Decoded, further: Future[None] | None, committed: Future[None]) -> None:
+    """``further``: what else has to be durable first."""
     error = committed.exception()
-    if error is None:
-        request.stored.set_result(decoded)
-    else:
+    if error is not None:
         request.stored.set_exception(error)
+    elif further is not None:
+        further.add_done_callback(partial(_acknowledge, request, decoded, None))
+    else:
+        request.stored.set_result(decoded)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -26,7 +28,15 @@ from otel_diag.model import AnalysisType
 from otel_diag.present.cli import demo as demonstration
 from otel_diag.present.cli import doctor as health
 from otel_diag.present.cli import views
-from otel_diag.present.cli.files import Spans, json_lines, read_parts, trace_line, written
+from otel_diag.present.cli.files import (
+    Announced,
+    Spans,
+    json_lines,
+    read_modal_logs,
+    read_parts,
+    trace_line,
+    written,
+)
 from otel_diag.present.cli.terminal import (
     ExitCode,
     console,
@@ -46,9 +56,10 @@ from otel_diag.present.cli.transfer import (
     import_parts,
     imported_json,
     trace_ids,
+    trace_ids_by_digits,
     trace_pages,
 )
-from otel_diag.present.client import AnyQueries
+from otel_diag.present.client import AnyQueries, RemoteQueries
 from otel_diag.present.inputs import make_filters, make_key, parse_key, parse_moment, parse_size
 from otel_diag.present.text import clean
 from otel_diag.query import Key
@@ -78,6 +89,10 @@ KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Execution id or
 Since = Annotated[str | None, typer.Option(help="Start: an age (30m, 24h, 7d) or ISO 8601.")]
 Until = Annotated[str | None, typer.Option(help="End, in the same form; now by default.")]
 Text_ = Annotated[str | None, typer.Option()]
+
+
+_STDIN = Path("-")
+FileFormat = Literal["otlp", "modal-logs"]
 
 
 def _version(wanted: bool) -> None:
@@ -244,25 +259,32 @@ def ask(
 @app.command(name="import")
 def import_(
     files: Annotated[
-        list[Path] | None, typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of spans.")
+        list[Path] | None,
+        typer.Argument(dir_okay=False, readable=True, help="Files of spans; - is standard input."),
     ] = None,
+    file_format: Annotated[
+        FileFormat, typer.Option("--format", help="OTLP in any of its forms, or a log with lines of printed spans.")
+    ] = "otlp",
     otel_traces: Annotated[
         str | None, typer.Option(help="URL of a ClickHouse with the table of the Collector's exporter.")
     ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Import OTLP/JSON lines or OTLP protobuf dumps, plain or gzip. Importing again adds nothing twice.
+    """Import OTLP/JSON lines, OTLP protobuf dumps or logs, plain or gzip. Importing again adds nothing twice.
 
     Goes to the running server, which removes duplicates without counting them, else straight into the store.
     """
     if not files and otel_traces is None:
         raise BadInput("nothing to import", hint="Give files, or --otel-traces with a URL.")
-    with _sender(settings_of(store=store)) as send, _progress() as progress:
-        results = [_import_one(path, send, progress) for path in files or ()]
+    missing = [path for path in files or () if path != _STDIN and not path.exists()]
+    if missing:
+        raise BadInput(f"file {missing[0]} does not exist")
+    with _target(settings_of(store=store)) as target, _progress() as progress:
+        results = [_import_one(path, file_format, target, progress) for path in files or ()]
         if otel_traces is not None:
             parts = json_lines(wiring.otel_traces(otel_traces))
-            results.append(import_parts(parts, "otel_traces", send, lambda: None))
+            results.append(import_parts(parts, "otel_traces", target.send, lambda: None))
     if as_json:
         write_json([imported_json(result) for result in results])
     else:
@@ -404,28 +426,48 @@ def run() -> None:
         app()
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where an import goes, and what is stored there already."""
+
+    send: Sender
+    queries: AnyQueries
+
+
 @contextmanager
-def _sender(settings: Settings) -> Iterator[Sender]:
-    """To the server that owns the store, else straight into the store."""
+def _target(settings: Settings) -> Iterator[_Target]:
+    """The server that owns the store, else the store itself."""
     server = find_server(settings)
     if server is not None:
-        with closing(HttpSender(server.otlp_http, http_client(server, settings, timeout=60.0))) as sender:
-            yield sender
+        with (
+            closing(HttpSender(server.otlp_http, http_client(server, settings, timeout=60.0))) as sender,
+            RemoteQueries(server.url, http_client(server, settings, timeout=60.0)) as queries,
+        ):
+            yield _Target(sender, queries)
         return
     with wiring.open_writer(settings) as writer:
 
-        def send(request: Spans) -> Taken:
-            taken = writer.append_payload(request.payload, PROTOBUF)
+        def send(request: Spans | Announced) -> Taken:
+            if isinstance(request, Announced):
+                taken = writer.append_logs(request.payload)
+            else:
+                taken = writer.append_payload(request.payload, PROTOBUF)
             return Taken(taken.stored, taken.duplicates, taken.rejected)
 
-        yield send
+        yield _Target(send, writer.queries)
 
 
-def _import_one(path: Path, send: Sender, progress: Progress) -> Imported:
-    size = path.stat().st_size
+def _import_one(path: Path, file_format: FileFormat, target: _Target, progress: Progress) -> Imported:
+    is_stdin = path == _STDIN
+    size = None if is_stdin else path.stat().st_size
     task = progress.add_task(clean(path.name, 40), total=size)
-    with path.open("rb") as file:
-        result = import_parts(read_parts(file), str(path), send, lambda: progress.update(task, completed=file.tell()))
+    with BytesIO(sys.stdin.buffer.read()) if is_stdin else path.open("rb") as file:
+        if file_format == "modal-logs":
+            seen = time.time_ns() if is_stdin else path.stat().st_mtime_ns
+            parts = read_modal_logs(file, seen, trace_ids_by_digits(target.queries))
+        else:
+            parts = read_parts(file)
+        result = import_parts(parts, str(path), target.send, lambda: progress.update(task, completed=file.tell()))
     progress.update(task, completed=size)
     return result
 

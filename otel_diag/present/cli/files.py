@@ -1,4 +1,4 @@
-"""Files of spans: OTLP/JSON lines and protobuf dumps in, plain or gzip, as protobuf requests; OTLP/JSON lines out."""
+"""Files of spans: OTLP/JSON lines, protobuf dumps and logs in, plain or gzip, as protobuf requests; OTLP/JSON out."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from otel_diag.decode.modal_logs import Said, executions, named, read_line, requests_of, time_of
 from otel_diag.decode.otlp_json import json_to_message
 from otel_diag.decode.utf8 import replace_invalid_utf8
 from otel_diag.errors import BadInput
@@ -51,14 +53,29 @@ class Broken:
     reason: str
 
 
-Part = Spans | Skipped | Broken
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Spans of which the file tells the start only: ``payload`` is an ExportLogsServiceRequest in protobuf."""
+
+    payload: bytes
+    spans: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Of a log: how many lines told of spans, how many did not, and how many spans had one of their two lines only."""
+
+    read: int
+    ignored: int
+    unpaired: int
+
+
+Part = Spans | Announced | Lines | Skipped | Broken
 
 
 def read_parts(file: BinaryIO) -> Iterator[Part]:
     """Every request in the file, in order. What is broken is yielded as such and the rest goes on."""
-    compressed = file.read(2) == _GZIP_MAGIC
-    file.seek(0)
-    stream = gzip.GzipFile(fileobj=file) if compressed else file
+    stream = _unpacked(file)
     try:
         first = stream.readline()
         # A lone brace may begin an indented document, or be the length 123 of a protobuf message.
@@ -68,6 +85,38 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
             yield from _whole(first + stream.read())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         yield Broken("the compressed data", f"corrupt or cut off: {error}")
+
+
+def read_modal_logs(file: BinaryIO, seen: int, trace_id_of: Callable[[str, int], str]) -> Iterator[Part]:
+    """The spans that lines of a log tell of; ``trace_id_of`` as :func:`executions` takes it.
+
+    A line without a time has that of the line before, or of the first line that has one, or ``seen``: Unix nanoseconds.
+    """
+    lines: list[Said] = []
+    ignored = 0
+    last = first = 0
+    try:
+        for content in _unpacked(file):
+            text = content.decode("utf-8", "replace")
+            said = read_line(text, seen=last)
+            if said is not None:
+                lines.append(said)
+            elif text.strip():
+                ignored += 1
+            last = (time_of(text) if said is None else said.at) or last
+            first = first or last
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        yield Broken("the compressed data", f"corrupt or cut off: {error}")
+    told = executions((said if said.at else replace(said, at=first or seen) for said in lines), trace_id_of)
+    for start in range(0, len(told), BATCH_SPANS):
+        some = told[start : start + BATCH_SPANS]
+        spans, announced = requests_of((one, named(Resource(), one.service)) for one in some)
+        ended = sum(one.end is not None for one in some)
+        if ended:
+            yield Spans(spans.SerializeToString(), ended)
+        if ended < len(some):
+            yield Announced(announced.SerializeToString(), len(some) - ended)
+    yield Lines(len(lines), ignored, sum(not one.whole for one in told))
 
 
 def batches(parts: Iterable[Spans]) -> Iterator[Spans]:
@@ -102,6 +151,12 @@ def written(path: Path | None) -> Iterator[IO[bytes]]:
 def trace_line(trace: Mapping[str, Any]) -> bytes:
     """A trace as one line of OTLP/JSON."""
     return json.dumps(trace, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _unpacked(file: BinaryIO) -> IO[bytes]:
+    compressed = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if compressed else file
 
 
 def _looks_like_json(data: bytes) -> bool:

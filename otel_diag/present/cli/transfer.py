@@ -10,11 +10,12 @@ from typing import Any, Final, Protocol
 import httpx
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status as RpcStatus
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from otel_diag.errors import BadInput, Forbidden, Transient, Unauthenticated
-from otel_diag.present.cli.files import Broken, Part, Skipped, Spans, batches
+from otel_diag.present.cli.files import Announced, Broken, Lines, Part, Skipped, Spans, batches
 from otel_diag.present.client import AnyQueries
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -33,8 +34,8 @@ class Taken:
 
 
 class Sender(Protocol):
-    def __call__(self, request: Spans) -> Taken:
-        """Deliver one request; when it returns, its spans are committed.
+    def __call__(self, request: Spans | Announced) -> Taken:
+        """Deliver one request; when it returns, its spans, or that they started, are committed.
 
         Raises BadInput, Transient, Unauthenticated, Forbidden.
         """
@@ -43,7 +44,8 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class Imported:
-    """One file: ``spans = stored + duplicates + rejected``, and what could not be read at all."""
+    """One file: ``spans = stored + duplicates + rejected``, and what could not be read at all. Of a log also the spans
+    that only started, and its lines by what became of them."""
 
     file: str
     spans: int = 0
@@ -52,6 +54,8 @@ class Imported:
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
+    announced: int = 0
+    lines: Lines | None = None
 
     @property
     def whole(self) -> bool:
@@ -76,6 +80,11 @@ def import_parts(parts: Iterable[Part], name: str, send: Sender, progress: Calla
             match part:
                 case Spans():
                     yield part
+                case Announced():
+                    send(part)
+                    result.announced += part.spans
+                case Lines():
+                    result.lines = part
                 case Skipped(signal):
                     result.skipped[signal] += 1
                 case Broken():
@@ -101,6 +110,7 @@ def imported_json(result: Imported) -> dict[str, Any]:
         "rejected": dict(result.rejected),
         "skipped": dict(result.skipped),
         "broken": [asdict(broken) for broken in result.broken],
+        **({"announced": result.announced, "lines": asdict(result.lines)} if result.lines else {}),
     }
 
 
@@ -113,7 +123,7 @@ class HttpSender:
 
     def __init__(self, otlp_http: str, http: httpx.Client) -> None:
         """``http``: with the token and the TLS that the server asks for; it is closed with this object."""
-        self._url = f"{otlp_http.rstrip('/')}/v1/traces"
+        self._url = f"{otlp_http.rstrip('/')}/v1"
         self._http = http
         self._patiently = Retrying(
             retry=retry_if_exception_type((httpx.TransportError, _TryAgain)),
@@ -121,17 +131,18 @@ class HttpSender:
             wait=wait_exponential(multiplier=0.2, max=MAX_WAIT_SECONDS),
         )
 
-    def __call__(self, request: Spans) -> Taken:
+    def __call__(self, request: Spans | Announced) -> Taken:
         try:
-            return _taken(request, self._patiently(self._post, request.payload))
+            return _taken(request, self._patiently(self._post, request))
         except RetryError as error:
             raise Transient(
                 f"the server at {self._url} did not take the spans in {MAX_ATTEMPTS} attempts",
                 hint="Look at the server's log; what was imported so far is stored, importing again is safe.",
             ) from error
 
-    def _post(self, payload: bytes) -> httpx.Response:
-        response = self._http.post(self._url, content=payload, headers={"Content-Type": PROTOBUF})
+    def _post(self, request: Spans | Announced) -> httpx.Response:
+        url = f"{self._url}/{'traces' if isinstance(request, Spans) else 'logs'}"
+        response = self._http.post(url, content=request.payload, headers={"Content-Type": PROTOBUF})
         if response.status_code in (429, 502, 503, 504):
             raise _TryAgain(response.status_code)
         return response
@@ -143,7 +154,7 @@ class HttpSender:
 _NOT_ADMITTED: Final = {401: Unauthenticated, 403: Forbidden}
 
 
-def _taken(request: Spans, response: httpx.Response) -> Taken:
+def _taken(request: Spans | Announced, response: httpx.Response) -> Taken:
     try:
         if not response.is_success:
             message = RpcStatus.FromString(response.content).message or response.reason_phrase
@@ -152,11 +163,20 @@ def _taken(request: Spans, response: httpx.Response) -> Taken:
                     message, hint="Set OTEL_DIAG_TOKEN to a token of the server that has the role ingest."
                 )
             return Taken(0, 0, {f"{response.status_code}: {message}": request.spans})
-        partial = ExportTraceServiceResponse.FromString(response.content).partial_success
+        rejected, message = _rejected(request, response.content)
     except DecodeError:
         raise BadInput(f"{response.url} does not answer as an OTLP receiver does ({response.status_code})") from None
-    rejected = {partial.error_message or "no reason given": partial.rejected_spans} if partial.rejected_spans else {}
-    return Taken(request.spans - partial.rejected_spans, None, rejected)
+    reasons = {message or "no reason given": rejected} if rejected else {}
+    return Taken(request.spans - rejected, None, reasons)
+
+
+def _rejected(request: Spans | Announced, answer: bytes) -> tuple[int, str]:
+    """How many, and why. Raises DecodeError."""
+    if isinstance(request, Spans):
+        spans = ExportTraceServiceResponse.FromString(answer).partial_success
+        return spans.rejected_spans, spans.error_message
+    records = ExportLogsServiceResponse.FromString(answer).partial_success
+    return records.rejected_log_records, records.error_message
 
 
 def trace_ids(queries: AnyQueries) -> Iterator[str]:
@@ -183,3 +203,24 @@ def trace_pages(queries: AnyQueries, trace_id: str, size: int = PAGE_SPANS) -> I
         last = max(ids, default=after)
         more = len(ids) >= size and last > after
         after = last
+
+
+def trace_ids_by_digits(queries: AnyQueries) -> Callable[[str, int], str]:
+    """Finds the stored trace that begins with these eight digits and has a span within a day of this time (Unix
+    nanoseconds). The digits and zeros when there is none, or several."""
+
+    def found(digits: str, at: int) -> str:
+        ids = [each for each in queries.trace_ids(after=digits, limit=_ALIKE) if each.startswith(digits)]
+        near = [each for each in ids if abs(_started(queries, each) - at) < _DAY_NANOS]
+        return near[0] if len(near) == 1 else digits.ljust(32, "0")
+
+    return found
+
+
+_ALIKE: Final = 10
+_DAY_NANOS: Final = 86_400 * 10**9
+
+
+def _started(queries: AnyQueries, trace_id: str) -> int:
+    (resource, *_) = queries.raw_trace(trace_id, limit=1)["resourceSpans"]
+    return int(resource["scopeSpans"][0]["spans"][0]["startTimeUnixNano"])

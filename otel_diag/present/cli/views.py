@@ -219,6 +219,10 @@ def imported(results: Sequence[Imported]) -> RenderableType:
     ]
     for result in results:
         notes = [f"{count} spans rejected: {why}" for why, count in result.rejected.items()]
+        if (lines := result.lines) is not None:
+            notes += [f"{lines.read} lines read, {lines.ignored} ignored"]
+            notes += [f"{result.announced} spans only started"] if result.announced else []
+            notes += [f"{lines.unpaired} spans had one of their two lines"] if lines.unpaired else []
         notes += [f"{count} requests of {signal} skipped" for signal, count in result.skipped.items()]
         notes += [f"{part.where} unreadable: {part.reason}" for part in result.broken[:MAX_BROKEN]]
         parts += _bullets(f"{Path(result.file).name}: {note}" for note in notes)
