@@ -19,7 +19,8 @@ from rich.text import Text
 import otel_diag
 from otel_diag import app as wiring
 from otel_diag.auth import hash_of, new_token
-from otel_diag.config import Role, Settings, Token
+from otel_diag.config import Role, Settings, Token, problems_of, settings_of
+from otel_diag.delivery import PROTOBUF, Taken
 from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import AnalysisType
@@ -32,17 +33,13 @@ from otel_diag.present.cli.terminal import (
     console,
     error_console,
     errors_to_exit_codes,
-    problems_of,
-    settings_of,
     show,
     write_json,
 )
 from otel_diag.present.cli.transfer import (
-    PROTOBUF,
     HttpSender,
     Imported,
     Sender,
-    Taken,
     import_parts,
     imported_json,
     trace_ids,
@@ -415,8 +412,7 @@ def _sender(settings: Settings) -> Iterator[Sender]:
     with wiring.open_writer(settings) as writer:
 
         def send(request: Spans) -> Taken:
-            taken = writer.append_payload(request.payload, PROTOBUF)
-            return Taken(taken.stored, taken.duplicates, taken.rejected)
+            return writer.append_payload(request.payload, PROTOBUF)
 
         yield send
 
