@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "discovery": {"config", "tls"},
     "delivery": {*BASE, "decode", "store"},
     "exporter": {*BASE, "config", "delivery", "discovery", "store"},
+    "pytest_plugin": {*BASE, "analyse", "decode", "present"},
     "metrics": {*BASE, "__init__", "config", "receive", "store", "worker"},
     "upkeep": {*BASE, "config", "store"},
     "server": {
