@@ -6,6 +6,7 @@ to load than most commands to run.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,9 @@ LOCK_WAIT_SECONDS = 5.0
 """A command that reads the embedded store holds it for milliseconds only: who needs it waits this long."""
 
 LOCK_POLL_SECONDS = 0.05
+
+SUMMARISE_SECONDS = 5.0
+"""How long a question spends on summaries that a server under full load has left; those of scripts take less."""
 
 
 def serve(settings: Settings, *, json_output: bool = False) -> None:
@@ -83,11 +87,12 @@ class Writer:
         request = json_to_request(payload) if content_type == "application/json" else payload
         return append(self._store, "traces", request, self._settings.tenant)
 
-    def summarise(self) -> None:
-        """Fold every trace that was written, without waiting for it to fall quiet."""
+    def summarise(self, seconds: float = math.inf) -> None:
+        """Fold every trace that was written, without waiting for it to fall quiet; begin nothing after ``seconds``."""
+        until = time.monotonic() + seconds
         worker = Worker(self._store, self._settings.model_copy(update={"quiet_seconds": 0.0}))
         more = True
-        while more:
+        while more and time.monotonic() < until:
             try:
                 more = worker.fold_quiet()
             except Conflict:  # another process's worker took some of them: see what is left
@@ -167,7 +172,7 @@ def _open_summarised(settings: Settings) -> Store:
             opened.pop_all()
             return store
     with closing(open_store(settings.store)) as writable:
-        Writer(writable, settings).summarise()
+        Writer(writable, settings).summarise(SUMMARISE_SECONDS)
     return open_store(settings.store, read_only=True)
 
 

@@ -176,6 +176,14 @@ def test_the_sdk_alone_finds_both_exporters(file: str) -> None:
     assert record == {"event_name": "otel_diag.span.start", "trace_id": span["trace_id"]}
 
 
+def test_a_missing_package_is_named(file: str) -> None:
+    without = "import sys; sys.modules['opentelemetry.exporter.otlp.proto.common.trace_encoder'] = None"
+    out, errors = run(without + MANY, file)
+    assert out == "done\n"
+    assert "pip install 'otel-diag[exporter]'" in errors
+    assert len(errors.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
