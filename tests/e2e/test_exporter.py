@@ -90,7 +90,10 @@ def started(script: str, environment: Mapping[str, str]) -> subprocess.Popen[str
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What a script wrote to standard output and error, when it has ended well."""
-    out, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    try:
+        out, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
     assert process.returncode == 0, errors
     return out, errors
 
