@@ -6,18 +6,18 @@ to load than most commands to run.
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from otel_diag import upkeep
 from otel_diag.auth import check_exposure
 from otel_diag.config import Settings, embedded_path
-from otel_diag.decode.logs import LOGS
 from otel_diag.decode.otlp_json import json_to_request
-from otel_diag.decode.traces import decode_traces
+from otel_diag.delivery import PROTOBUF, Taken, append
 from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import BadInput, Conflict, StoreInUse, Unsupported
 from otel_diag.model import PrunedStore
@@ -27,14 +27,16 @@ from otel_diag.store.base import Store
 from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
 from otel_diag.store.duckdb import compact as compact_file
 from otel_diag.store.open import needed_for_clickhouse, open_store
-from otel_diag.store.schema import LOG_RECORDS
 from otel_diag.upkeep import Bounds
-from otel_diag.worker import Worker
+from otel_diag.worker import Worker, backlog
 
 LOCK_WAIT_SECONDS = 5.0
 """A command that reads the embedded store holds it for milliseconds only: who needs it waits this long."""
 
 LOCK_POLL_SECONDS = 0.05
+
+SUMMARISE_SECONDS = 5.0
+"""How long a question spends on summaries that a server under full load has left; those of scripts take less."""
 
 
 def serve(settings: Settings, *, json_output: bool = False) -> None:
@@ -52,9 +54,9 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
 def open_queries(settings: Settings) -> Iterator[AnyQueries]:
     """Answers for one command: from the server that owns the embedded store, else from the store itself.
 
-    It is opened read-only: a question neither creates nor upgrades a store. An embedded one is let go at the end, so
-    that it never keeps ``serve`` from starting. Raises StartupError: no store yet, locked by a process that does not
-    answer, database down.
+    It is opened read-only: a question neither creates nor upgrades a store. An embedded one is summarised before, as
+    nobody else does it, and let go at the end, so that it never keeps ``serve`` from starting. Raises StartupError: no
+    store yet, locked by a process that does not answer, database down.
     """
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
@@ -63,7 +65,7 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
                 yield remote
             return
         try:
-            store = open_store(settings.store, read_only=True)
+            store = _open_summarised(settings)
             break
         except StoreInUse:  # by a server that is starting, or by another command
             if time.monotonic() > deadline:
@@ -73,15 +75,6 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
         yield Queries(store, settings, tenant=settings.tenant)
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What became of one payload: ``stored + duplicates + sum(rejected)`` is its number of spans."""
-
-    stored: int
-    duplicates: int
-    rejected: dict[str, int]
-
-
 class Writer:
     """Writes OTLP payloads straight to a store; what it wrote is summarised when it closes."""
 
@@ -89,29 +82,22 @@ class Writer:
         self._store = store
         self._settings = settings
 
-    def append_payload(self, payload: bytes, content_type: str = "application/x-protobuf") -> Imported:
-        """Store one export request, protobuf or JSON by its content type. Raises BadInput, Transient, Permanent."""
+    def append_payload(self, payload: bytes, content_type: str = PROTOBUF, *, signal: str = "traces") -> Taken:
+        """Store one export request, in protobuf, of spans also in JSON. Raises BadInput, Transient, Permanent."""
         request = json_to_request(payload) if content_type == "application/json" else payload
-        decoded = decode_traces(request, self._settings.tenant)
-        appended = self._store.append(decoded.batch)
-        return Imported(appended.stored, appended.duplicates, dict(decoded.reasons))
-
-    def append_logs(self, payload: bytes) -> Imported:
-        """Store one ExportLogsServiceRequest. Raises BadInput, Transient, Permanent."""
-        decoded = LOGS.decode_one(payload, self._settings.tenant)
-        appended = self._store.append(decoded.batch, LOG_RECORDS)
-        return Imported(appended.stored, appended.duplicates, dict(decoded.reasons))
+        return append(self._store, signal, request, self._settings.tenant)
 
     @property
     def queries(self) -> Queries:
         """What the store holds already."""
         return Queries(self._store, self._settings, tenant=self._settings.tenant)
 
-    def summarise(self) -> None:
-        """Fold every trace that was written, without waiting for it to fall quiet."""
+    def summarise(self, seconds: float = math.inf) -> None:
+        """Fold every trace that was written, without waiting for it to fall quiet; begin nothing after ``seconds``."""
+        until = time.monotonic() + seconds
         worker = Worker(self._store, self._settings.model_copy(update={"quiet_seconds": 0.0}))
         more = True
-        while more:
+        while more and time.monotonic() < until:
             try:
                 more = worker.fold_quiet()
             except Conflict:  # another process's worker took some of them: see what is left
@@ -180,6 +166,19 @@ def prune(
         hint = "Stop it first, or let it prune by itself: set retention_days or retention_bytes."
         raise StoreInUse(error.message, hint=hint) from error
     return pruned
+
+
+def _open_summarised(settings: Settings) -> Store:
+    """The store, read-only. What exporters wrote into an embedded one is summarised first, if it can be written."""
+    file = embedded_path(settings.store)
+    with ExitStack() as opened:
+        store = opened.enter_context(closing(open_store(settings.store, read_only=True)))
+        if file is None or not os.access(file, os.W_OK) or not backlog(store, datetime.now(UTC)).traces:
+            opened.pop_all()
+            return store
+    with closing(open_store(settings.store)) as writable:
+        Writer(writable, settings).summarise(SUMMARISE_SECONDS)
+    return open_store(settings.store, read_only=True)
 
 
 def open_patiently(settings: Settings) -> Store:

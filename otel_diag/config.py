@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -197,3 +198,18 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _settings_file())
+
+
+def settings_of(**given: Any) -> Settings:
+    """The settings with what was given elsewhere, None standing for nothing. Raises BadInput."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise BadInput(
+            f"wrong setting: {problems_of(error)}", hint="Check the options, OTEL_DIAG_* and otel-diag.toml."
+        ) from None
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong, without the values: they may be secrets."""
+    return "; ".join(": ".join(filter(None, [".".join(map(str, e["loc"])), e["msg"]])) for e in error.errors())

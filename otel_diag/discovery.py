@@ -77,7 +77,7 @@ def http_client(server: Endpoints, settings: Settings, *, timeout: float) -> htt
 def _read(path: Path) -> Endpoints | None:
     try:
         return Endpoints(**json.loads(path.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+    except (OSError, json.JSONDecodeError, TypeError):  # not there, or not for us
         return None
 
 

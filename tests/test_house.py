@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ask": BASE,
     "store": {*BASE, "config", "scratch"},
     "receive": {*BASE, "self_traces", "auth", "config", "decode", "scratch", "store", "tls"},
-    "self_traces": {*BASE, "__init__", "config", "decode", "store"},
+    "self_traces": {*BASE, "__init__", "config", "delivery", "exporter", "store"},
     "reader": {*BASE, "analyse", "decode", "store"},
     "summaries": {*BASE, "analyse", "reader", "store"},
     "diagnoses": {*BASE, "analyse", "reader", "store"},
@@ -37,6 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "questions": {*BASE, "analyse", "ask", "briefs", "reader", "statements", "store"},
     "query": {*BASE, *EVIDENCE, "analyse", "ask", "briefs", "config", "decode", "questions", "statements", "store"},
     "discovery": {"config", "tls"},
+    "delivery": {*BASE, "decode", "store"},
+    "exporter": {*BASE, "config", "delivery", "discovery", "store"},
+    "pytest_plugin": {*BASE, "analyse", "decode", "present"},
     "metrics": {*BASE, "__init__", "config", "receive", "store", "worker"},
     "upkeep": {*BASE, "config", "store"},
     "server": {
@@ -59,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "auth",
         "config",
         "decode",
+        "delivery",
         "discovery",
         "present",
         "query",
@@ -70,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "present": {*BASE, "auth", "config", "query", "__init__"},
 }
-ALSO = {"present/cli": {"app", "decode", "discovery", "tls"}}
+ALSO = {"present/cli": {"app", "decode", "delivery", "discovery", "tls"}}
 """The command line starts everything, so it alone among the presenters may reach the wiring."""
 
 BACKENDS = ("duckdb", "postgres", "clickhouse")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
@@ -22,12 +20,10 @@ from opentelemetry.util.types import Attributes
 
 import otel_diag
 from otel_diag.config import Settings
-from otel_diag.decode.traces import decode_traces
-from otel_diag.errors import OtelDiagError
+from otel_diag.delivery import Taken, append
+from otel_diag.exporter.spans import StoreSpanExporter
 from otel_diag.self_traces import OWN_PREFIX
 from otel_diag.store.base import Store
-
-log = logging.getLogger(__name__)
 
 TRACES_PER_SECOND: Final = 1.0
 """Of each kind of work; after a pause ten at once."""
@@ -38,7 +34,7 @@ BURST: Final = 10.0
 @contextmanager
 def recording(settings: Settings, store: Store) -> Iterator[None]:
     """Record the process's own spans for the length of the block; once in a process. The rest is written at its end."""
-    exporter = _IntoStore(store, settings.tenant) if settings.self_traces == "store" else OTLPSpanExporter()
+    exporter = _into(store, settings.tenant) if settings.self_traces == "store" else OTLPSpanExporter()
     provider = TracerProvider(
         sampler=Bounded(),
         resource=Resource.create({"service.name": "otel-diag", "service.version": otel_diag.__version__}),
@@ -94,17 +90,10 @@ class Bounded(Sampler):
         return left >= 1
 
 
-class _IntoStore(SpanExporter):
+def _into(store: Store, tenant: str) -> SpanExporter:
     """Not by way of the receiver: these spans must not take part in its counts, nor wait in its queue."""
 
-    def __init__(self, store: Store, tenant: str) -> None:
-        self._store = store
-        self._tenant = tenant
+    def write(signal: str, request: bytes, records: int) -> Taken:
+        return append(store, signal, request, tenant)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            self._store.append(decode_traces(encode_spans(spans).SerializeToString(), self._tenant).batch)
-        except OtelDiagError as error:
-            log.warning("%d own spans are lost: %s", len(spans), error)
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
+    return StoreSpanExporter(write)

@@ -11,10 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from otel_diag.auth import Access, check_exposure, hash_of
-from otel_diag.config import Role, Settings, Token
+from otel_diag.config import Role, Settings, Token, settings_of
 from otel_diag.errors import BadInput, Forbidden, StartupError, Unauthenticated
 from otel_diag.present.cli.commands import app as cli
-from otel_diag.present.cli.terminal import settings_of
 from tests.access.tokens import INGEST, bearer, known, secret_of, settings_with
 
 HOME = known("home", "acme", INGEST)

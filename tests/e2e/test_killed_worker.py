@@ -1,4 +1,4 @@
-"""A worker killed in mid-inference: the diagnosis says which span never finished. Real processes, real Modal functions."""
+"""A worker killed in mid-inference: the diagnosis says which span never finished. Real processes, Modal functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.processes import Server, environment, serving, until
 
 pytest.importorskip("modal", reason="the modal package is not installed")
 
-WORKER = '''
+WORKER = """
 import sys, threading, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 import modal
@@ -50,9 +50,9 @@ class Handler(BaseHTTPRequestHandler):
 server = HTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
-'''
+"""
 
-RUNNER = '''
+RUNNER = """
 import sys
 import urllib.request
 from otel_diag_instrumentation import call, configure, execution
@@ -64,7 +64,7 @@ with execution(int(execution_id), job_id="night", model_id="llama3.2-1b", region
         request = urllib.request.Request(url, prompt.encode(), dict(exchange.headers))
         with urllib.request.urlopen(request, timeout=60) as answer:
             exchange.status(answer.status)
-'''
+"""
 
 HEALTHY, KILLED = 1, 2
 

@@ -21,7 +21,8 @@ from rich.text import Text
 import otel_diag
 from otel_diag import app as wiring
 from otel_diag.auth import hash_of, new_token
-from otel_diag.config import Role, Settings, Token
+from otel_diag.config import Role, Settings, Token, problems_of, settings_of
+from otel_diag.delivery import Taken
 from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import AnalysisType
@@ -42,17 +43,13 @@ from otel_diag.present.cli.terminal import (
     console,
     error_console,
     errors_to_exit_codes,
-    problems_of,
-    settings_of,
     show,
     write_json,
 )
 from otel_diag.present.cli.transfer import (
-    PROTOBUF,
     HttpSender,
     Imported,
     Sender,
-    Taken,
     import_parts,
     imported_json,
     trace_ids,
@@ -448,11 +445,7 @@ def _target(settings: Settings) -> Iterator[_Target]:
     with wiring.open_writer(settings) as writer:
 
         def send(request: Spans | Announced) -> Taken:
-            if isinstance(request, Announced):
-                taken = writer.append_logs(request.payload)
-            else:
-                taken = writer.append_payload(request.payload, PROTOBUF)
-            return Taken(taken.stored, taken.duplicates, taken.rejected)
+            return writer.append_payload(request.payload, signal=request.signal)
 
         yield _Target(send, writer.queries)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, ClassVar, Final, cast
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -36,6 +36,7 @@ class Spans:
 
     payload: bytes
     spans: int
+    signal: ClassVar = "traces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Announced:
 
     payload: bytes
     spans: int
+    signal: ClassVar = "logs"
 
 
 @dataclass(frozen=True, slots=True)

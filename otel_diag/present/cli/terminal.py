@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-from otel_diag.config import Settings
 from otel_diag.errors import (
     BadInput,
     Forbidden,
@@ -72,21 +71,6 @@ def write_json(value: Any) -> None:
     """One JSON document on a line of its own."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-
-
-def settings_of(**given: Any) -> Settings:
-    """The settings with what was given on the command line. Raises BadInput."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise BadInput(
-            f"wrong setting: {problems_of(error)}", hint="Check the options, OTEL_DIAG_* and otel-diag.toml."
-        ) from None
-
-
-def problems_of(error: ValidationError) -> str:
-    """What is wrong, without the values: they may be secrets."""
-    return "; ".join(": ".join(filter(None, [".".join(map(str, e["loc"])), e["msg"]])) for e in error.errors())
 
 
 @contextmanager

@@ -8,29 +8,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
 import httpx
-from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status as RpcStatus
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from otel_diag.errors import BadInput, Forbidden, Transient, Unauthenticated
+from otel_diag.delivery import Receiver, Taken
+from otel_diag.errors import BadInput, Transient
 from otel_diag.present.cli.files import Announced, Broken, Lines, Part, Skipped, Spans, batches
 from otel_diag.present.client import AnyQueries
 
-PROTOBUF: Final = "application/x-protobuf"
 MAX_ATTEMPTS: Final = 8
 MAX_WAIT_SECONDS: Final = 10.0
 PAGE_SPANS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one request. ``duplicates`` is None when the receiver does not tell them from stored spans."""
-
-    stored: int
-    duplicates: int | None
-    rejected: dict[str, int]
 
 
 class Sender(Protocol):
@@ -114,69 +101,29 @@ def imported_json(result: Imported) -> dict[str, Any]:
     }
 
 
-class _TryAgain(Exception):
-    """What the server said to a request that it may take later."""
-
-
 class HttpSender:
     """Sends to a running server's OTLP/HTTP endpoint, again while it says "try again"."""
 
     def __init__(self, otlp_http: str, http: httpx.Client) -> None:
         """``http``: with the token and the TLS that the server asks for; it is closed with this object."""
-        self._url = f"{otlp_http.rstrip('/')}/v1"
-        self._http = http
+        self._receiver = Receiver(otlp_http, http)
         self._patiently = Retrying(
-            retry=retry_if_exception_type((httpx.TransportError, _TryAgain)),
+            retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(MAX_ATTEMPTS),
             wait=wait_exponential(multiplier=0.2, max=MAX_WAIT_SECONDS),
         )
 
     def __call__(self, request: Spans | Announced) -> Taken:
         try:
-            return _taken(request, self._patiently(self._post, request))
+            return self._patiently(self._receiver.send, request.signal, request.payload, request.spans)
         except RetryError as error:
             raise Transient(
-                f"the server at {self._url} did not take the spans in {MAX_ATTEMPTS} attempts",
+                f"the server did not take the spans in {MAX_ATTEMPTS} attempts: {error.last_attempt.exception()}",
                 hint="Look at the server's log; what was imported so far is stored, importing again is safe.",
             ) from error
 
-    def _post(self, request: Spans | Announced) -> httpx.Response:
-        url = f"{self._url}/{'traces' if isinstance(request, Spans) else 'logs'}"
-        response = self._http.post(url, content=request.payload, headers={"Content-Type": PROTOBUF})
-        if response.status_code in (429, 502, 503, 504):
-            raise _TryAgain(response.status_code)
-        return response
-
     def close(self) -> None:
-        self._http.close()
-
-
-_NOT_ADMITTED: Final = {401: Unauthenticated, 403: Forbidden}
-
-
-def _taken(request: Spans | Announced, response: httpx.Response) -> Taken:
-    try:
-        if not response.is_success:
-            message = RpcStatus.FromString(response.content).message or response.reason_phrase
-            if response.status_code in _NOT_ADMITTED:
-                raise _NOT_ADMITTED[response.status_code](
-                    message, hint="Set OTEL_DIAG_TOKEN to a token of the server that has the role ingest."
-                )
-            return Taken(0, 0, {f"{response.status_code}: {message}": request.spans})
-        rejected, message = _rejected(request, response.content)
-    except DecodeError:
-        raise BadInput(f"{response.url} does not answer as an OTLP receiver does ({response.status_code})") from None
-    reasons = {message or "no reason given": rejected} if rejected else {}
-    return Taken(request.spans - rejected, None, reasons)
-
-
-def _rejected(request: Spans | Announced, answer: bytes) -> tuple[int, str]:
-    """How many, and why. Raises DecodeError."""
-    if isinstance(request, Spans):
-        spans = ExportTraceServiceResponse.FromString(answer).partial_success
-        return spans.rejected_spans, spans.error_message
-    records = ExportLogsServiceResponse.FromString(answer).partial_success
-    return records.rejected_log_records, records.error_message
+        self._receiver.close()
 
 
 def trace_ids(queries: AnyQueries) -> Iterator[str]:
