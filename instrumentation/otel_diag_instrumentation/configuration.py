@@ -55,6 +55,9 @@ class ExecutionAttributes(SpanProcessor):
             if missing:
                 span.set_attributes(missing)
 
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True  # older SDKs answer None here, and then do not flush the processors that follow
+
 
 def configure(
     service_name: str | None = None,
