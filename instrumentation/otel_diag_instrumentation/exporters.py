@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, Literal
 
 Signal = Literal["traces", "logs", "metrics"]
@@ -87,7 +86,7 @@ def _otlp(signal: Signal, wanted: Destination) -> Any:
     protocol = variable(f"{own}PROTOCOL", f"{everyone}PROTOCOL", f"{traces}PROTOCOL") or wanted.protocol
     if protocol not in (None, *DEFAULT_ENDPOINTS):
         raise ValueError(f"OTLP protocol {protocol!r} is not known ({', '.join(DEFAULT_ENDPOINTS)})")
-    default = DEFAULT_ENDPOINTS[protocol or ("grpc" if find_spec(_GRPC) else "http/protobuf")]
+    default = DEFAULT_ENDPOINTS[protocol or _best_protocol()]
     base = (variable(f"{traces}ENDPOINT") or wanted.endpoint or default).rstrip("/").removesuffix("/v1/traces")
     said = variable(f"{own}ENDPOINT", f"{everyone}ENDPOINT")  # the exporters read these themselves
     if protocol is None:
@@ -96,6 +95,12 @@ def _otlp(signal: Signal, wanted: Destination) -> Any:
     if said:
         return exporter()
     return exporter(endpoint=base if protocol == "grpc" else f"{base}/v1/{signal}")
+
+
+def _best_protocol() -> Protocol:
+    from importlib.util import find_spec  # costs 5 ms
+
+    return "grpc" if find_spec(_GRPC) else "http/protobuf"
 
 
 def _otlp_class(signal: Signal, protocol: str) -> Any:

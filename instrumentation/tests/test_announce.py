@@ -57,12 +57,12 @@ with execution(2193, job_id="nightly", attempt=2), tracer.start_as_current_span(
 def test_a_span_that_ends_soon_is_never_announced(run, sink) -> None:
     source = """
 with tracer.start_as_current_span("root"):
-    for _ in range(10):
-        with tracer.start_as_current_span("short"): time.sleep(0.1)
+    for _ in range(12):
+        with tracer.start_as_current_span("short"): time.sleep(0.05)
 """
     run(program(sink.url, source))
     assert sink.announced() == ["root"]
-    assert sink.names() == ["short"] * 10 + ["root"]
+    assert sink.names() == ["short"] * 12 + ["root"]
 
 
 def test_entries_into_the_process_come_before_what_they_do(start, sink) -> None:
@@ -74,7 +74,9 @@ with tracer.start_as_current_span("continued", remote), tracer.start_as_current_
 """
     start(sys.executable, "-c", program(sink.url, source))
     until(lambda: len(sink.announced()) == 3)
-    assert sink.announced() == ["continued", "served", "inner"]
+    assert sink.announced()[0] == "continued"
+    (inner,) = [record for record in sink.records() if values(record)["span.name"] == "inner"]
+    assert inner.observed_time_unix_nano - inner.time_unix_nano >= 500_000_000
     assert values(sink.records()[0])["span.parent_id"] == f"{2:016x}"
 
 
@@ -95,10 +97,14 @@ def test_announcing_can_be_switched_off_by_the_program_and_the_variable_wins(run
 
 
 def test_what_is_not_sampled_is_not_announced(run, sink) -> None:
-    run(
-        program(sink.url, "with tracer.start_as_current_span('root'): time.sleep(0.6)"),
-        OTEL_TRACES_SAMPLER="always_off",
-    )
+    source = """
+from opentelemetry.sdk.trace.sampling import Decision, SamplingResult, StaticSampler
+trace.get_tracer_provider().sampler = StaticSampler(Decision.RECORD_ONLY)
+with trace.get_tracer("other").start_as_current_span("root") as span:
+    assert span.is_recording()
+    time.sleep(0.6)
+"""
+    run(program(sink.url, source))
     assert sink.paths == []
 
 
@@ -130,7 +136,6 @@ spans = [tracer.start_span(str(number)) for number in range(1200)]
 def test_a_forked_process_announces_its_own_spans_and_not_those_of_its_parent(start, sink) -> None:
     source = """
 with tracer.start_as_current_span("parent"):
-    time.sleep(0.6)
     parent = os.getpid()
     if not os.fork():
         with tracer.start_as_current_span("child"):
@@ -139,8 +144,8 @@ with tracer.start_as_current_span("parent"):
     threading.Event().wait()
 """
     start(sys.executable, "-c", program(sink.url, source))
-    until(lambda: "child" in sink.announced())
-    assert sink.announced() == ["parent", "child"]
+    until(lambda: {"parent", "child"} <= set(sink.announced()))
+    assert sorted(sink.announced()) == ["child", "parent"]
 
 
 WORK = """
