@@ -212,15 +212,19 @@ def _announce(provider: TracerProvider, logs: LoggerProvider, *, asked: bool) ->
 
 def _set_up_metrics(resource: Resource, destination: Destination) -> None:
     """Only where ``OTEL_METRICS_EXPORTER`` asks for it: each reader has a thread."""
-    readers: list[Any] = []
-    destination.each_exporter("metrics", readers.append)
-    if not readers:
+    if variable("OTEL_METRICS_EXPORTER") is None:
         return
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 
-    pulled = [made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made) for made in readers]
-    provider = MeterProvider(pulled, resource=resource, shutdown_on_exit=False)
-    metrics.set_meter_provider(provider)
-    FLUSHER.add(provider.force_flush)
+    readers: list[MetricReader] = []
+
+    def export_metrics(made: MetricExporter | MetricReader) -> None:
+        readers.append(made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made))
+
+    destination.each_exporter("metrics", export_metrics)
+    if readers:
+        provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        metrics.set_meter_provider(provider)
+        FLUSHER.add(provider.force_flush)

@@ -119,7 +119,7 @@ class Flusher:
         self._requests = SimpleQueue()
         multiprocessing = sys.modules.get("multiprocessing.util")
         if self._at_exit and multiprocessing is not None:
-            finalize = multiprocessing.Finalize  # kept only when registered after multiprocessing's own start
+            finalize = multiprocessing.Finalize  # its children forget what was registered before they started
             multiprocessing.register_after_fork(self, lambda _: finalize(None, self._flush_last, exitpriority=0))
         if self._started:
             self._started = False
