@@ -6,18 +6,25 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_diag_instrumentation import configure
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +53,7 @@ class Sink(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.received: list[ResourceSpans] = []
+        self.logs: list[ResourceLogs] = []
         self.paths: list[str] = []
         self.asked = threading.Event()
         self.answering = threading.Event()
@@ -59,6 +67,13 @@ class Sink(ThreadingHTTPServer):
     def names(self) -> list[str]:
         return [span.name for part in self.received for scope in part.scope_spans for span in scope.spans]
 
+    def records(self) -> list[LogRecord]:
+        return [record for part in self.logs for scope in part.scope_logs for record in scope.log_records]
+
+    def announced(self) -> list[str]:
+        """Names of the spans that were announced, in the order in which they were."""
+        return [values(record)["span.name"] for record in self.records() if record.event_name == "otel_diag.span.start"]
+
     def resource(self) -> dict[str, str]:
         return {pair.key: pair.value.string_value for pair in self.received[0].resource.attributes}
 
@@ -71,12 +86,28 @@ class _SinkHandler(BaseHTTPRequestHandler):
         self.server.paths.append(self.path)
         self.server.asked.set()
         self.server.answering.wait()
-        self.server.received.extend(ExportTraceServiceRequest.FromString(body).resource_spans)
+        if self.path.endswith("/v1/logs"):
+            self.server.logs.extend(ExportLogsServiceRequest.FromString(body).resource_logs)
+        elif not self.path.endswith("/v1/metrics"):
+            self.server.received.extend(ExportTraceServiceRequest.FromString(body).resource_spans)
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def values(record: LogRecord) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in record.attributes}
+
+
+def until(condition: Callable[[], T]) -> T:
+    """The first result that is true. Fails when it takes longer than anybody would wait."""
+    deadline = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+    return value
 
 
 @pytest.fixture
@@ -88,18 +119,23 @@ def sink() -> Iterator[Sink]:
         server.shutdown()
 
 
+def environment(**given: str) -> dict[str, str]:
+    """This process's, with only the OTEL_* variables given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return clean | {"NO_PROXY": "127.0.0.1"} | given
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def run() -> Run:
-    """Runs Python source in a fresh process, with only the OTEL_* variables given."""
+    """Runs Python source in a fresh process to its end."""
 
-    def run(source: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    def run(source: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", source],
-            env=clean | {"NO_PROXY": "127.0.0.1"} | environment,
+            env=environment(**variables),
             capture_output=True,
             text=True,
             timeout=25,
@@ -107,3 +143,23 @@ def run() -> Run:
         )
 
     return run
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a command and leaves it running, until the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, env=environment(**variables), cwd=cwd, text=True, **pipes)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
