@@ -111,7 +111,7 @@ def test_the_span_that_never_finished_is_named(server: Server, tmp_path: Path) -
     assert (cause["affected_service"], cause["affected_operation"]) == ("modal", "modal.inference")
     assert cause["evidence_spans"][0] == span_id
     assert "never finished" in cause["evidence"]
-    timeline = {row["span_id"]: row for row in server.get(f"trace/timeline?execution_id={KILLED}")["timeline"]}
+    timeline = {row["span_id"]: row for row in server.get("trace/timeline", execution_id=KILLED)["timeline"]}
     assert timeline[span_id]["status"] == "running"
 
     assert server.diagnosis(HEALTHY)["verdict"] == "healthy"
