@@ -1,15 +1,16 @@
 """OpenTelemetry for runner -> router -> Modal pipelines: one line to set up, one helper for each service.
 
-Names: :func:`configure`, :func:`execution` (runner), :func:`route` (router), :func:`traced` (Modal),
-:func:`call`, :func:`continue_trace`, :func:`inject`, :func:`extract` (context over HTTP), :func:`flush`,
+Names: :func:`configure`, :func:`execution` (runner), :func:`route` (router), :func:`traced` and :func:`inference`
+(Modal), :func:`call`, :func:`continue_trace`, :func:`inject`, :func:`extract` (context over HTTP), :func:`flush`,
 :func:`validated`.
 """
 
 from otel_diag_instrumentation.configuration import configure
 from otel_diag_instrumentation.flushing import flush
-from otel_diag_instrumentation.http import Exchange, call, continue_trace, extract, inject
+from otel_diag_instrumentation.http import Exchange, call, continue_trace
 from otel_diag_instrumentation.lines import validated
-from otel_diag_instrumentation.modal import traced
+from otel_diag_instrumentation.modal import inference, traced
+from otel_diag_instrumentation.propagation import extract, inject
 from otel_diag_instrumentation.router import Route, current_route, route
 from otel_diag_instrumentation.runner import execution
 
@@ -25,6 +26,7 @@ __all__ = [
     "execution",
     "extract",
     "flush",
+    "inference",
     "inject",
     "route",
     "traced",

@@ -12,11 +12,16 @@ REGION: Final = "region"
 
 FAAS_COLDSTART: Final = "faas.coldstart"
 QUEUE_TIME_MS: Final = "queue.time_ms"
+INFERENCE_TIME_MS: Final = "inference.time_ms"
 
 MODAL_APP: Final = "modal.app"
 MODAL_FUNCTION: Final = "modal.function"
 MODAL_INPUT_ID: Final = "modal.input_id"
 MODAL_TASK_ID: Final = "modal.task_id"
+MODAL_PREEMPTED: Final = "modal.preempted"
+
+HW_TYPE: Final = "hw.type"
+GPU_MODEL: Final = "gpu.model"
 
 ROUTER_PROVIDER: Final = "router.provider"
 ROUTER_PROVIDER_HEALTHY: Final = "router.provider_healthy"
