@@ -1,12 +1,13 @@
 """OpenTelemetry for runner -> router -> Modal pipelines: one line to set up, one helper for each service.
 
 Names: :func:`configure`, :func:`execution` (runner), :func:`route` (router), :func:`traced` and :func:`inference`
-(Modal), :func:`call`, :func:`continue_trace`, :func:`inject`, :func:`extract` (context over HTTP), :func:`flush`,
-:func:`validated`.
+(Modal), :func:`generation` and :func:`record_usage` (model calls), :func:`call`, :func:`continue_trace`,
+:func:`inject`, :func:`extract` (context over HTTP), :func:`flush`, :func:`validated`.
 """
 
 from otel_diag_instrumentation.configuration import configure
 from otel_diag_instrumentation.flushing import flush
+from otel_diag_instrumentation.genai import Generation, generation, record_usage
 from otel_diag_instrumentation.http import Exchange, call, continue_trace
 from otel_diag_instrumentation.lines import validated
 from otel_diag_instrumentation.modal import inference, traced
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Exchange",
+    "Generation",
     "Route",
     "call",
     "configure",
@@ -26,8 +28,10 @@ __all__ = [
     "execution",
     "extract",
     "flush",
+    "generation",
     "inference",
     "inject",
+    "record_usage",
     "route",
     "traced",
     "validated",
