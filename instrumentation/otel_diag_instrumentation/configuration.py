@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from otel_diag_instrumentation.execution_context import from_baggage
+from otel_diag_instrumentation.execution_context import ExecutionAttributes, ExecutionSampler
 from otel_diag_instrumentation.flushing import EXIT_TIMEOUT_S, FLUSHER
+from otel_diag_instrumentation.ids import SystemIds
 
 Protocol = Literal["http/protobuf", "grpc"]
 
@@ -31,18 +31,6 @@ EXPORT_DELAY_MS: Final = 1000.0
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _prepared: trace.TracerProvider | None = None
-
-
-class ExecutionAttributes(SpanProcessor):
-    """Writes the execution the context carries on every span that starts; what the span says itself stays."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        carried = from_baggage(parent_context)
-        if carried:
-            own = span.attributes or {}
-            missing = {key: value for key, value in carried.items() if key not in own}
-            if missing:
-                span.set_attributes(missing)
 
 
 def configure(
@@ -90,8 +78,8 @@ def _provider(
     from_environment = OTELResourceDetector().detect()
     resource = Resource.create(Resource(given).merge(from_environment).attributes)
     # The SDK's own exit handler may wait half a minute for an endpoint that is gone; ours is bounded.
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(ExecutionAttributes())
+    provider = TracerProvider(resource=resource, id_generator=SystemIds(), shutdown_on_exit=False)
+    provider.sampler = ExecutionSampler(provider.sampler)
     delay = None if "OTEL_BSP_SCHEDULE_DELAY" in os.environ else EXPORT_DELAY_MS
     for exporter in _exporters(endpoint, protocol):
         if isinstance(exporter, SpanProcessor):  # it hears of each span at once
