@@ -159,7 +159,12 @@ def _gpu_in_use() -> str | None:
     """The GPU that PyTorch works on. Neither imports it nor makes it open the device."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     is_initialized = getattr(cuda, "is_initialized", None)
-    return _device_name(cuda) if is_initialized is not None and is_initialized() else None
+    if is_initialized is None or not is_initialized():
+        return None
+    try:
+        return _device_name(cuda)
+    except RuntimeError:  # the device is lost
+        return None
 
 
 @lru_cache(maxsize=1)
