@@ -12,7 +12,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_diag_instrumentation import call, continue_trace, execution, extract, inject
 
-
 GET_X = {"method": "GET", "path": "/x"}
 
 
