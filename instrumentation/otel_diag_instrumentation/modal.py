@@ -99,7 +99,8 @@ def traced(
                 if queued_ms is not None:
                     attributes[QUEUE_TIME_MS] = queued_ms
             context = set_value(_INSIDE, True, get_current() if context is None else context)
-            return _Input(span_name, context, kind, attributes)
+            opening = OpenSpan if get_value(_INSIDE) else _Input
+            return opening(span_name, context, kind, attributes)
 
         return wrap(function, open_call, _flush_outermost)
 
@@ -107,6 +108,8 @@ def traced(
 
 
 class _Input(OpenSpan):
+    """The outermost traced call, which is the one that Modal itself interrupts."""
+
     __slots__ = ()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -119,7 +122,7 @@ def _is_preemption(error: BaseException) -> bool:
     """Whether ``error`` is how a function of a Modal container learns that the container stops.
 
     Modal sends SIGINT: a KeyboardInterrupt, or for a coroutine a CancelledError. A caller's cancellation differs by its
-    text; among concurrent inputs it has none, and so has ``asyncio.wait_for``: next to other tasks it stays open.
+    text, but among concurrent inputs it has none: next to other tasks it is not taken for a preemption.
     """
     if "MODAL_IS_REMOTE" not in os.environ:
         return False

@@ -349,6 +349,18 @@ def test_a_preempted_input_says_so_and_a_cancelled_one_does_not(
     assert (span.attributes or {}).get("modal.preempted") is preempted
 
 
+@pytest.mark.usefixtures("signals")
+def test_the_input_is_preempted_not_what_it_calls(spans: InMemorySpanExporter) -> None:
+    @traced("input")
+    def outer() -> None:
+        work(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    assert "modal.preempted" not in (finished(spans, "work").attributes or {})
+    assert (finished(spans, "input").attributes or {})["modal.preempted"] is True
+
+
 def test_an_interrupt_outside_a_container_is_no_preemption(
     spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
