@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from otel_diag_instrumentation.spans import OpenSpan, Scope
+from otel_diag_instrumentation.spans import ActiveSpan, Scope
 from otel_diag_instrumentation.vocabulary import (
     GEN_AI_CONVERSATION_ID,
     GEN_AI_OPERATION_NAME,
@@ -77,8 +77,8 @@ def generation(
     if conversation_id is not None:
         attributes[GEN_AI_CONVERSATION_ID] = conversation_id
 
-    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Generation, OpenSpan]:
-        opened = OpenSpan(f"{operation} {model}", None, SpanKind.CLIENT, attributes)
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Generation, ActiveSpan]:
+        opened = ActiveSpan(f"{operation} {model}", None, SpanKind.CLIENT, attributes)
         return Generation(opened.span), opened
 
     return Scope(open_scope)

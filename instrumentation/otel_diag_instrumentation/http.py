@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 
 from otel_diag_instrumentation.propagation import inject, joined
 from otel_diag_instrumentation.router import current_route
-from otel_diag_instrumentation.spans import OpenSpan, Scope, attributes_of
+from otel_diag_instrumentation.spans import ActiveSpan, Scope, attributes_of
 from otel_diag_instrumentation.vocabulary import (
     ERROR_TYPE,
     HTTP_REQUEST_METHOD,
@@ -80,9 +80,9 @@ def continue_trace(
     if route is not None:
         attributes[HTTP_ROUTE] = route
 
-    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, OpenSpan]:
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, ActiveSpan]:
         context, kind = joined(headers)
-        opened = OpenSpan(name, context, kind, attributes)
+        opened = ActiveSpan(name, context, kind, attributes)
         return Exchange(opened.span, kind), opened
 
     return Scope(open_scope)
@@ -116,11 +116,11 @@ def call(
     links = () if retry_of is None else (Link(retry_of.span.get_span_context()),)
     span_name = str(attributes[HTTP_REQUEST_METHOD]) if name is None else name
 
-    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, OpenSpan]:
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, ActiveSpan]:
         routing = current_route()
         if routing is not None and retry_of is not None:
             routing.retried(retry_of.provider, retry_of.error_type, resend)
-        opened = OpenSpan(span_name, None, SpanKind.CLIENT, attributes, links)
+        opened = ActiveSpan(span_name, None, SpanKind.CLIENT, attributes, links)
         provider = None if routing is None else routing.provider
         return Exchange(opened.span, SpanKind.CLIENT, inject(context=opened.context), resend, provider), opened
 

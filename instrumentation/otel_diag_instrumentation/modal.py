@@ -19,7 +19,7 @@ from opentelemetry.util.types import AttributeValue
 from otel_diag_instrumentation.execution_context import int64
 from otel_diag_instrumentation.flushing import flush
 from otel_diag_instrumentation.propagation import SENT_HEADER, joined
-from otel_diag_instrumentation.spans import OpenSpan, attributes_of, wrap
+from otel_diag_instrumentation.spans import ActiveSpan, attributes_of, wrap
 from otel_diag_instrumentation.vocabulary import (
     FAAS_COLDSTART,
     GPU_MODEL,
@@ -87,7 +87,7 @@ def traced(
         span_name = name if isinstance(name, str) else function.__qualname__
         constant = {MODAL_FUNCTION: function.__qualname__} | ({} if app is None else {MODAL_APP: app})
 
-        def open_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpan:
+        def open_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActiveSpan:
             carrier = kwargs.pop(CONTEXT_ARGUMENT, None)
             if carrier is None and context_from is not None:
                 carrier = context_from(*args, **kwargs)
@@ -99,7 +99,7 @@ def traced(
                 if queued_ms is not None:
                     attributes[QUEUE_TIME_MS] = queued_ms
             context = set_value(_INSIDE, True, get_current() if context is None else context)
-            opening = OpenSpan if get_value(_INSIDE) else _Input
+            opening = ActiveSpan if get_value(_INSIDE) else _Input
             return opening(span_name, context, kind, attributes)
 
         return wrap(function, open_call, _flush_outermost)
@@ -107,7 +107,7 @@ def traced(
     return decorate(name) if name is not None and not isinstance(name, str) else decorate
 
 
-class _Input(OpenSpan):
+class _Input(ActiveSpan):
     """The outermost traced call, which is the one that Modal itself interrupts."""
 
     __slots__ = ()

@@ -10,7 +10,7 @@ from opentelemetry.context import create_key, get_value, set_value
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
-from otel_diag_instrumentation.spans import OpenSpan, Scope
+from otel_diag_instrumentation.spans import ActiveSpan, Scope
 from otel_diag_instrumentation.vocabulary import (
     ERROR_TYPE,
     HTTP_REQUEST_RESEND_COUNT,
@@ -65,8 +65,8 @@ def route(
     if queue_time_ms is not None:
         attributes[QUEUE_TIME_MS] = queue_time_ms
 
-    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Route, OpenSpan]:
-        opened = OpenSpan(name, attributes=attributes)
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Route, ActiveSpan]:
+        opened = ActiveSpan(name, attributes=attributes)
         routing = Route(opened.span)
         opened.context = set_value(_CURRENT_ROUTE, routing, opened.context)
         return routing, opened

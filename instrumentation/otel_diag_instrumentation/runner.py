@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from otel_diag_instrumentation.execution_context import int64, to_baggage
-from otel_diag_instrumentation.spans import OpenSpan, Scope
+from otel_diag_instrumentation.spans import ActiveSpan, Scope
 from otel_diag_instrumentation.vocabulary import EXECUTION_ATTEMPT, EXECUTION_ID, JOB_ID, MODEL_ID, REGION
 
 _log = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ def execution(
     """
     given = {"execution_id": execution_id, "job_id": job_id, "model_id": model_id, "region": region, "attempt": attempt}
 
-    def open_scope(arguments: Mapping[str, Any]) -> tuple[Span, OpenSpan]:
+    def open_scope(arguments: Mapping[str, Any]) -> tuple[Span, ActiveSpan]:
         attributes = _attributes({key: arguments.get(key) if value is None else value for key, value in given.items()})
-        opened = OpenSpan(name, to_baggage(attributes), attributes=attributes)
+        opened = ActiveSpan(name, to_baggage(attributes), attributes=attributes)
         return opened.span, opened
 
     return Scope(open_scope)

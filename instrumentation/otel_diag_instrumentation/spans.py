@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _tracer = trace.get_tracer("otel-diag-instrumentation")
 
 
-class OpenSpan:
+class ActiveSpan:
     """A span that has started, and ``context``, in which it is current: the context of a ``with`` block.
 
     When the block raises, the span ends with status ERROR, ``error.type`` and an ``exception`` event, and the error
@@ -43,7 +43,7 @@ class OpenSpan:
         self.span = _tracer.start_span(name, context, kind, attributes, links)
         self.context = trace.set_span_in_context(self.span, context)
 
-    def __enter__(self) -> OpenSpan:
+    def __enter__(self) -> ActiveSpan:
         self._token = attach(self.context)
         return self
 
@@ -62,7 +62,7 @@ class OpenSpan:
         self.span.end()
 
 
-OpenCall = Callable[[tuple[Any, ...], dict[str, Any]], OpenSpan]
+OpenCall = Callable[[tuple[Any, ...], dict[str, Any]], ActiveSpan]
 """Opens the span of one call; gets the call's arguments, and may take keyword arguments of its own out of them."""
 
 
@@ -103,7 +103,7 @@ class Scope(Generic[T]):
 
     __slots__ = ("_entered", "_open_scope")
 
-    def __init__(self, open_scope: Callable[[Mapping[str, Any]], tuple[T, OpenSpan]]) -> None:
+    def __init__(self, open_scope: Callable[[Mapping[str, Any]], tuple[T, ActiveSpan]]) -> None:
         self._open_scope = open_scope
 
     def __enter__(self) -> T:
@@ -119,7 +119,7 @@ class Scope(Generic[T]):
     def __call__(self, function: Function) -> Function:
         signature = inspect.signature(function)
 
-        def open_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpan:
+        def open_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActiveSpan:
             return self._open_scope(signature.bind(*args, **kwargs).arguments)[1]
 
         return wrap(function, open_call)
@@ -251,7 +251,7 @@ def _current(context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def _ended(opened: OpenSpan) -> Iterator[None]:
+def _ended(opened: ActiveSpan) -> Iterator[None]:
     """Ends the span of a generator with it; its context is current for no longer than that takes."""
     try:
         yield
