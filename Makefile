@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test conformance faults soak fuzz check lint types bench bench-ingest clean
+.PHONY: help setup demo test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation clean
 
 help:  ## List the targets.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
 
 setup: $(STAMP)  ## Make the virtual environment with both packages and the development tools.
 
@@ -64,6 +64,9 @@ SECONDS := 60
 
 bench-ingest: $(STAMP)  ## Measure committed spans a second on every store (SECONDS=60), with PHOENIX=command beside Phoenix.
 	$(BIN)/python -m benchmarks.ingest --seconds $(SECONDS)
+
+bench-instrumentation: $(STAMP)  ## Measure what a span of each helper costs above the bare SDK, and the import.
+	$(BIN)/python benchmarks/instrumentation.py
 
 clean:  ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_diag_instrumentation.announce import Announcer
-from otel_diag_instrumentation.execution_context import from_baggage
+from otel_diag_instrumentation.execution_context import ExecutionAttributes, ExecutionSampler
 from otel_diag_instrumentation.exporters import Destination, Protocol, component, variable
 from otel_diag_instrumentation.flushing import FLUSHER
+from otel_diag_instrumentation.ids import SystemIds
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
@@ -42,21 +42,6 @@ _SAMPLERS_OF_THE_SDK: Final = frozenset(
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _prepared: trace.TracerProvider | None = None
-
-
-class ExecutionAttributes(SpanProcessor):
-    """Writes the execution the context carries on every span that starts; what the span says itself stays."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        carried = from_baggage(parent_context)
-        if carried:
-            own = span.attributes or {}
-            missing = {key: value for key, value in carried.items() if key not in own}
-            if missing:
-                span.set_attributes(missing)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return True  # older SDKs answer None here, and then do not flush the processors that follow
 
 
 def configure(
@@ -127,12 +112,11 @@ def _set_up(resource: Resource, destination: Destination, announce: bool) -> Tra
 
     Their own exit handlers may wait half a minute for an endpoint that is gone; ours is bounded.
     """
-    provider = TracerProvider(
-        resource=resource, sampler=_sampler(), id_generator=_id_generator(), shutdown_on_exit=False
-    )
+    ids = _id_generator() or SystemIds()
+    provider = TracerProvider(resource=resource, sampler=_sampler(), id_generator=ids, shutdown_on_exit=False)
     if _disabled():
         return provider
-    provider.add_span_processor(ExecutionAttributes())
+    provider.sampler = ExecutionSampler(provider.sampler)
     delay = None if "OTEL_BSP_SCHEDULE_DELAY" in os.environ else EXPORT_DELAY_MS
 
     def export_spans(exporter: SpanExporter) -> None:

@@ -6,18 +6,19 @@ from 500 on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from opentelemetry import propagate
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from otel_diag_instrumentation.spans import Scope, open_span
+from otel_diag_instrumentation.propagation import inject, joined
+from otel_diag_instrumentation.router import current_route
+from otel_diag_instrumentation.spans import ActiveSpan, Scope, attributes_of
 from otel_diag_instrumentation.vocabulary import (
     ERROR_TYPE,
     HTTP_REQUEST_METHOD,
@@ -37,27 +38,15 @@ _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PAT
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def inject(carrier: MutableMapping[str, str] | None = None, context: Context | None = None) -> dict[str, str]:
-    """The current context as headers (``traceparent``, ``tracestate``, ``baggage``), written into ``carrier`` too."""
-    headers: dict[str, str] = {}
-    propagate.inject(headers, context=context)
-    if carrier is not None:
-        carrier.update(headers)
-    return headers
-
-
-def extract(carrier: Mapping[str, str]) -> Context:
-    """The context a request's headers carry, on top of the current one; header names in any case."""
-    return propagate.extract({name.lower(): value for name, value in carrier.items()})
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """One request and its answer. ``headers`` carry the context of ``span`` (client side), ready to be sent."""
 
     span: Span
     kind: SpanKind
     headers: Mapping[str, str] = field(default_factory=dict)
+    resend: int = 0
+    provider: str | None = None
 
     def status(self, code: int) -> None:
         """Records the answer's status code, and the failure it means for this side of the exchange."""
@@ -66,33 +55,48 @@ class Exchange:
             self.span.set_attribute(ERROR_TYPE, str(code))
             self.span.set_status(Status(StatusCode.ERROR))
 
+    @property
+    def error_type(self) -> str | None:
+        """Why the exchange failed; None when it did not, or its span is not recorded."""
+        failure = attributes_of(self.span).get(ERROR_TYPE)
+        return None if failure is None else str(failure)
+
 
 def continue_trace(
     headers: Mapping[str, str], name: str, *, method: str, path: str, route: str | None = None, scheme: str = "http"
 ) -> Scope[Exchange]:
     """The server span of one request, in the trace its ``headers`` carry (a new one without them).
 
-    ``name`` is the span's, low in cardinality: ``POST /jobs/{id}``. ``path`` is the raw one, without the query.
+    Where a framework has opened the server span already it is a span below that one. ``name`` is the span's, low in
+    cardinality: ``POST /jobs/{id}``. ``path`` is the raw one, without the query.
     """
-    address = _host(headers)
-    attributes = {
+    host = next((value for name, value in headers.items() if name.lower() == "host"), "")
+    attributes: dict[str, AttributeValue] = {
         **_method(method),
         URL_PATH: path,
         URL_SCHEME: scheme,
-        HTTP_ROUTE: route,
-        SERVER_ADDRESS: address.hostname,
-        SERVER_PORT: _port(address, scheme),
+        **_address(host, scheme),
     }
+    if route is not None:
+        attributes[HTTP_ROUTE] = route
 
-    @contextmanager
-    def open_scope(_arguments: Mapping[str, Any]) -> Iterator[tuple[Exchange, Context]]:
-        with open_span(name, context=extract(headers), kind=SpanKind.SERVER, attributes=attributes) as (span, context):
-            yield Exchange(span, SpanKind.SERVER), context
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, ActiveSpan]:
+        context, kind = joined(headers)
+        opened = ActiveSpan(name, context, kind, attributes)
+        return Exchange(opened.span, kind), opened
 
     return Scope(open_scope)
 
 
-def call(service: str, method: str, url: str, *, name: str | None = None, resend: int = 0) -> Scope[Exchange]:
+def call(
+    service: str,
+    method: str,
+    url: str,
+    *,
+    name: str | None = None,
+    resend: int = 0,
+    retry_of: Exchange | None = None,
+) -> Scope[Exchange]:
     """The client span of one HTTP request to ``service``; ``resend`` counts the attempts before this one.
 
     ::
@@ -100,50 +104,70 @@ def call(service: str, method: str, url: str, *, name: str | None = None, resend
         with call("router", "POST", url) as exchange:
             response = httpx.post(url, json=job, headers=exchange.headers)
             exchange.status(response.status_code)
-    """
-    parts = urlsplit(url)
-    attributes = {
-        **_method(method),
-        URL_FULL: _without_credentials(parts),
-        SERVER_ADDRESS: parts.hostname,
-        SERVER_PORT: _port(parts, parts.scheme),
-        SERVICE_PEER_NAME: service,
-        HTTP_REQUEST_RESEND_COUNT: resend or None,
-    }
 
-    @contextmanager
-    def open_scope(_arguments: Mapping[str, Any]) -> Iterator[tuple[Exchange, Context]]:
-        span_name = name or str(attributes[HTTP_REQUEST_METHOD])
-        with open_span(span_name, kind=SpanKind.CLIENT, attributes=attributes) as (span, context):
-            yield Exchange(span, SpanKind.CLIENT, inject(context=context)), context
+    ``retry_of`` is the exchange that this one repeats, None for the first: it is counted and linked to, and the
+    :func:`route` around both tells of the retry.
+    """
+    attributes = _request(service, method, url)
+    if retry_of is not None:
+        resend = retry_of.resend + 1
+    if resend:
+        attributes = {**attributes, HTTP_REQUEST_RESEND_COUNT: resend}
+    links = () if retry_of is None else (Link(retry_of.span.get_span_context()),)
+    span_name = str(attributes[HTTP_REQUEST_METHOD]) if name is None else name
+
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Exchange, ActiveSpan]:
+        routing = current_route()
+        if routing is not None and retry_of is not None:
+            routing.retried(retry_of.provider, retry_of.error_type, resend)
+        opened = ActiveSpan(span_name, None, SpanKind.CLIENT, attributes, links)
+        provider = None if routing is None else routing.provider
+        return Exchange(opened.span, SpanKind.CLIENT, inject(context=opened.context), resend, provider), opened
 
     return Scope(open_scope)
 
 
-def _method(method: str) -> dict[str, AttributeValue | None]:
+@lru_cache(maxsize=256)
+def _request(service: str, method: str, url: str) -> Mapping[str, AttributeValue]:
+    parts = urlsplit(url)
+    return MappingProxyType(
+        {
+            **_method(method),
+            URL_FULL: _without_credentials(parts),
+            **_place(parts, parts.scheme),
+            SERVICE_PEER_NAME: service,
+        }
+    )
+
+
+@lru_cache(maxsize=64)
+def _method(method: str) -> Mapping[str, AttributeValue]:
     known = method.upper()
-    if known in _METHODS:
-        return {HTTP_REQUEST_METHOD: known, HTTP_REQUEST_METHOD_ORIGINAL: method if method != known else None}
-    return {HTTP_REQUEST_METHOD: "_OTHER", HTTP_REQUEST_METHOD_ORIGINAL: method}
+    if known not in _METHODS:
+        return MappingProxyType({HTTP_REQUEST_METHOD: "_OTHER", HTTP_REQUEST_METHOD_ORIGINAL: method})
+    if known != method:
+        return MappingProxyType({HTTP_REQUEST_METHOD: known, HTTP_REQUEST_METHOD_ORIGINAL: method})
+    return MappingProxyType({HTTP_REQUEST_METHOD: known})
 
 
-def _host(headers: Mapping[str, str]) -> SplitResult:
-    """The ``Host`` header; empty when there is none, or when what the client sent is no host."""
-    host = next((value for name, value in headers.items() if name.lower() == "host"), "")
+@lru_cache(maxsize=64)
+def _address(host: str, scheme: str) -> Mapping[str, AttributeValue]:
+    """Where the ``Host`` header says the request went; nothing when what the client sent is no host."""
     try:
-        return urlsplit(f"//{host}")
+        return MappingProxyType(_place(urlsplit(f"//{host}"), scheme))
     except ValueError:
-        return urlsplit("")
+        return MappingProxyType({})
 
 
-def _port(address: SplitResult, scheme: str) -> int | None:
-    """The port of ``address``, or its scheme's; None when there is no host, or the port is no port."""
-    if not address.hostname:
-        return None
+def _place(parts: SplitResult, scheme: str) -> dict[str, AttributeValue]:
+    """Host, and its port or the scheme's; without a port when that is none, and empty without a host."""
+    if not parts.hostname:
+        return {}
     try:
-        return address.port or _DEFAULT_PORTS.get(scheme)
+        port = parts.port or _DEFAULT_PORTS.get(scheme)
     except ValueError:
-        return None
+        port = None
+    return {SERVER_ADDRESS: parts.hostname} | ({} if port is None else {SERVER_PORT: port})
 
 
 def _without_credentials(url: SplitResult) -> str:

@@ -31,12 +31,12 @@ from otel_diag_instrumentation.vocabulary import (
     ERROR_TYPE,
     EXECUTION_ATTEMPT,
     EXECUTION_ID,
+    GEN_AI_USAGE_OUTPUT_TOKENS,
     JOB_ID,
     MODEL_ID,
     REGION,
 )
 
-_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 _SHORT: Final = {
     MODEL_ID: "model",
     REGION: "region",
@@ -44,7 +44,7 @@ _SHORT: Final = {
     EXECUTION_ATTEMPT: "attempt",
     JOB_ID: "job",
 }
-_SAID: Final = frozenset({*_SHORT, ERROR_TYPE, _OUTPUT_TOKENS})
+_SAID: Final = frozenset({*_SHORT, ERROR_TYPE, GEN_AI_USAGE_OUTPUT_TOKENS})
 _VALIDATION: Final = {VALIDATION_PASSED: "validated", VALIDATION_FAILED: "invalid"}
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
@@ -67,7 +67,7 @@ class PrintedSpans(SpanProcessor, SpanExporter):
 
     def on_end(self, span: ReadableSpan) -> None:
         ended = OPEN.pop(_ids(span).span_id, None)
-        own = (span.attributes or {}).get(_OUTPUT_TOKENS)
+        own = (span.attributes or {}).get(GEN_AI_USAGE_OUTPUT_TOKENS)
         tokens = own if isinstance(own, int) else ended.tokens if ended else 0
         if ended is not None and ended.above is not None:
             ended.above.tokens += tokens

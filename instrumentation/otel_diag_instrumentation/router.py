@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.context import create_key, get_value, set_value
 from opentelemetry.trace import Span
+from opentelemetry.util.types import AttributeValue
 
-from otel_diag_instrumentation.spans import Scope, open_span
+from otel_diag_instrumentation.spans import ActiveSpan, Scope
 from otel_diag_instrumentation.vocabulary import (
+    ERROR_TYPE,
+    HTTP_REQUEST_RESEND_COUNT,
     QUEUE_TIME_MS,
     ROUTER_CANDIDATES,
     ROUTER_PROVIDER,
     ROUTER_PROVIDER_HEALTHY,
 )
 
+RETRY_EVENT: Final = "router.retry"
+
 _CURRENT_ROUTE: Final = create_key("otel-diag-route")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
-    """One routing decision, and its span."""
+    """One routing decision, its span, and the provider chosen last."""
 
     span: Span
+    provider: str | None = None
 
     def choose(self, provider: str, *, healthy: bool | None = None) -> str:
         """Records the chosen provider, and whether it was believed healthy; returns the provider."""
+        self.provider = provider
         self.span.set_attribute(ROUTER_PROVIDER, provider)
         if healthy is not None:
             self.span.set_attribute(ROUTER_PROVIDER_HEALTHY, healthy)
@@ -37,6 +43,11 @@ class Route:
     def queued(self, milliseconds: float) -> None:
         """Records how long the request waited before it was routed."""
         self.span.set_attribute(QUEUE_TIME_MS, float(milliseconds))
+
+    def retried(self, failed_provider: str | None, error_type: str | None, resend: int) -> None:
+        """Tells of the ``resend``-th retry: which provider had failed, and why. ``call(retry_of=...)`` does this."""
+        told = {ROUTER_PROVIDER: failed_provider, ERROR_TYPE: error_type, HTTP_REQUEST_RESEND_COUNT: resend}
+        self.span.add_event(RETRY_EVENT, {key: value for key, value in told.items() if value is not None})
 
 
 def route(
@@ -48,12 +59,17 @@ def route(
     :class:`Route` with :func:`current_route`.
     """
 
-    @contextmanager
-    def open_scope(_arguments: Mapping[str, Any]) -> Iterator[tuple[Route, Context]]:
-        attributes = {ROUTER_CANDIDATES: candidates and list(candidates), QUEUE_TIME_MS: queue_time_ms}
-        with open_span(name, attributes=attributes) as (span, context):
-            opened = Route(span)
-            yield opened, set_value(_CURRENT_ROUTE, opened, context)
+    attributes: dict[str, AttributeValue] = {}
+    if candidates is not None:
+        attributes[ROUTER_CANDIDATES] = list(candidates)
+    if queue_time_ms is not None:
+        attributes[QUEUE_TIME_MS] = queue_time_ms
+
+    def open_scope(_arguments: Mapping[str, Any]) -> tuple[Route, ActiveSpan]:
+        opened = ActiveSpan(name, attributes=attributes)
+        routing = Route(opened.span)
+        opened.context = set_value(_CURRENT_ROUTE, routing, opened.context)
+        return routing, opened
 
     return Scope(open_scope)
 

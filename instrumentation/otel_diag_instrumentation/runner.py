@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_diag_instrumentation.execution_context import int64, to_baggage
-from otel_diag_instrumentation.spans import Scope, open_span
+from otel_diag_instrumentation.spans import ActiveSpan, Scope
 from otel_diag_instrumentation.vocabulary import EXECUTION_ATTEMPT, EXECUTION_ID, JOB_ID, MODEL_ID, REGION
 
 _log = logging.getLogger(__name__)
@@ -38,11 +36,10 @@ def execution(
     """
     given = {"execution_id": execution_id, "job_id": job_id, "model_id": model_id, "region": region, "attempt": attempt}
 
-    @contextmanager
-    def open_scope(arguments: Mapping[str, Any]) -> Iterator[tuple[Span, Context]]:
+    def open_scope(arguments: Mapping[str, Any]) -> tuple[Span, ActiveSpan]:
         attributes = _attributes({key: arguments.get(key) if value is None else value for key, value in given.items()})
-        with open_span(name, context=to_baggage(attributes), attributes=attributes) as opened:
-            yield opened
+        opened = ActiveSpan(name, to_baggage(attributes), attributes=attributes)
+        return opened.span, opened
 
     return Scope(open_scope)
 

@@ -93,6 +93,23 @@ def test_a_provider_that_is_there_is_respected_and_learns_the_execution(run, sin
     assert '"service.name": "own"' in done.stdout
 
 
+SNAPSHOT = """
+import random
+from otel_diag_instrumentation import configure, execution
+configure("modal")
+frozen = random.getstate()
+for _ in range(2):
+    random.setstate(frozen)
+    with execution(1): pass
+"""
+
+
+def test_a_restored_snapshot_does_not_repeat_ids(run, sink) -> None:
+    run(SNAPSHOT, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+    spans = [span for part in sink.received for scope in part.scope_spans for span in scope.spans]
+    assert len({span.trace_id for span in spans}) == len({span.span_id for span in spans}) == 2
+
+
 def test_a_closed_port_neither_breaks_the_service_nor_keeps_it_from_ending(run) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

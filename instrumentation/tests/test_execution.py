@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach, get_current
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -90,9 +92,11 @@ def test_what_a_span_says_itself_stays(spans: InMemorySpanExporter) -> None:
 
 
 def test_an_execution_inside_another_inherits_nothing(spans: InMemorySpanExporter) -> None:
-    with execution(1, model_id="outer", attempt=3), execution(2), tracer.start_as_current_span("x"):
-        pass
-    assert dict(spans.get_finished_spans()[0].attributes or {}) == {"execution.id": 2}
+    for inner, said in ((2, {"execution.id": 2}), ("none", {})):
+        spans.clear()
+        with execution(1, model_id="outer", attempt=3), execution(inner), tracer.start_as_current_span("x"):
+            pass
+        assert dict(spans.get_finished_spans()[0].attributes or {}) == said
 
 
 def test_a_failure_is_recorded_and_goes_on(spans: InMemorySpanExporter) -> None:
@@ -167,3 +171,45 @@ def test_int64_is_total_and_fits_the_wire(value: object) -> None:
     assert number is None or -(2**63) <= number < 2**63
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         assert number == value == int64(str(value))
+
+
+DIES = """
+import sys
+from opentelemetry import trace
+from otel_diag_instrumentation import configure, execution
+configure("runner")
+below = trace.get_tracer("t").start_as_current_span("below", attributes={"region": "own"})
+try:
+    with execution(7, region="us-east"), below:
+        DEATH
+finally:
+    sys.excepthook = lambda *_: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "failed"), [("sys.exit(3)", True), ("sys.exit()", False), ("raise KeyboardInterrupt", True)]
+)
+def test_an_execution_leaves_with_its_process(run, sink, death: str, failed: bool) -> None:
+    try:
+        run(DIES.replace("DEATH", death), OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_BSP_SCHEDULE_DELAY="60000")
+    except subprocess.CalledProcessError:
+        assert failed
+    sent = [span for part in sink.received for scope in part.scope_spans for span in scope.spans]
+    root = next(span for span in sent if span.name == "runner.execution")
+    assert (root.status.code == Status.STATUS_CODE_ERROR) == failed
+    regions = {pair.value.string_value for span in sent for pair in span.attributes if pair.key == "region"}
+    assert regions == {"us-east", "own"}
+    assert all(("execution.id", 7) in {(pair.key, pair.value.int_value) for pair in span.attributes} for span in sent)
+
+
+def test_the_execution_is_on_what_a_sampler_has_chosen(run, sink) -> None:
+    run(DIES.replace("DEATH", "pass"), OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_TRACES_SAMPLER="always_off")
+    assert sink.received == []
+    run(
+        DIES.replace("DEATH", "pass"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+        OTEL_TRACES_SAMPLER="traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="1.0",
+    )
+    assert sorted(sink.names()) == ["below", "runner.execution"]

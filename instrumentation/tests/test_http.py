@@ -12,6 +12,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_diag_instrumentation import call, continue_trace, execution, extract, inject
 
+GET_X = {"method": "GET", "path": "/x"}
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
@@ -79,6 +81,27 @@ def test_a_hop_is_a_client_span_and_the_server_span_it_caused(
     } | (expected_error if server_fails else {})
     assert (client.status.status_code is StatusCode.ERROR) == client_fails
     assert (served.status.status_code is StatusCode.ERROR) == server_fails
+
+
+def test_both_ends_may_be_in_one_thread(spans: InMemorySpanExporter) -> None:
+    with call("router", "GET", "http://router/x") as exchange, continue_trace(exchange.headers, "GET /x", **GET_X):
+        pass
+    served, client = spans.get_finished_spans()
+    assert (served.kind, client.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
+    assert served.parent is not None
+    assert served.parent.span_id == client.context.span_id
+    assert served.parent.is_remote
+
+
+def test_a_request_of_another_trace_is_not_of_the_span_it_is_served_in(spans: InMemorySpanExporter) -> None:
+    with execution(1):
+        headers = inject()
+    with execution(2), continue_trace(headers, "GET /x", **GET_X):
+        pass
+    caller, served, _ = spans.get_finished_spans()
+    assert served.kind is SpanKind.SERVER
+    assert served.context.trace_id == caller.context.trace_id
+    assert (served.attributes or {})["execution.id"] == 1
 
 
 def test_a_status_stays_the_error_type_when_the_client_raises_because_of_it(spans: InMemorySpanExporter) -> None:

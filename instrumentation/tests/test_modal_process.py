@@ -42,6 +42,34 @@ def test_each_input_is_sent_before_it_returns_so_a_killed_container_loses_nothin
     assert {(each["modal.input_id"], each["modal.task_id"]) for each in inputs} == {("in-1", "ta-7")}
 
 
+ENTER = """
+import sys, types
+modal = types.ModuleType("modal")
+modal.current_input_id = lambda: None
+sys.modules["modal"] = modal
+from otel_diag_instrumentation import configure, traced
+configure("modal")
+
+@traced
+def load(): pass
+
+@traced
+def infer(): pass
+
+load()
+modal.current_input_id = lambda: "in-1"
+infer()
+infer()
+"""
+
+
+def test_loading_the_model_does_not_take_the_cold_start_from_the_first_input(run, sink) -> None:
+    run(ENTER, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+    spans = [span for part in sink.received for scope in part.scope_spans for span in scope.spans]
+    cold = [(span.name, attributes(span)["faas.coldstart"]) for span in spans]
+    assert cold == [("load", True), ("infer", True), ("infer", False)]
+
+
 ASYNC_INPUT = """
 import asyncio, os
 from otel_diag_instrumentation import configure, traced

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otel_diag_instrumentation import execution, inject, traced
+from otel_diag_instrumentation import execution, inference, inject, traced
 
 tracer = trace.get_tracer("test")
 
@@ -98,6 +100,70 @@ def test_the_context_may_come_from_the_arguments(spans: InMemorySpanExporter) ->
     caller, span = spans.get_finished_spans()
     assert span.parent is not None
     assert span.parent.span_id == caller.context.span_id
+
+
+def test_the_gpu_in_use_is_told_by_pytorch(spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    @traced
+    def work() -> None:
+        pass
+
+    def lost() -> str:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    torch = ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    work()
+    told = [(False, lambda: "NVIDIA A10G"), (True, lost), (True, lambda: "NVIDIA A10G")]
+    for initialized, name in told:
+        cuda = ModuleType("torch.cuda")
+        vars(cuda).update(is_initialized=lambda initialized=initialized: initialized, get_device_name=name)
+        vars(torch).update(cuda=cuda)
+        work()
+    *without, known = [span.attributes or {} for span in spans.get_finished_spans()]
+    assert [attributes.get("hw.type") for attributes in without] == [None] * 3
+    assert (known["hw.type"], known["gpu.model"]) == ("gpu", "NVIDIA A10G")
+
+
+def test_the_models_own_time_adds_up(spans: InMemorySpanExporter) -> None:
+    @traced
+    def work() -> None:
+        for _ in range(2):
+            with inference():
+                measured.append(dict(getattr(trace.get_current_span(), "attributes", {})).get("inference.time_ms"))
+
+    measured: list[object] = []
+    work()
+    (span,) = spans.get_finished_spans()
+    nothing, first = measured
+    assert nothing is None
+    assert isinstance(first, float)
+    assert (span.attributes or {})["inference.time_ms"] > first > 0
+
+
+def test_a_failure_is_recorded_while_its_span_is_current(spans: InMemorySpanExporter) -> None:
+    """Who listens to recorded exceptions (Sentry does) finds the span in the context."""
+    current: list[int] = []
+
+    class Seen(ValueError):
+        def __str__(self) -> str:
+            current.append(trace.get_current_span().get_span_context().span_id)
+            return "seen"
+
+    @traced
+    def fail() -> None:
+        raise Seen
+
+    @traced
+    def fail_in_steps() -> Generator[int, None, None]:
+        yield 1
+        raise Seen
+
+    with pytest.raises(Seen):
+        fail()
+    with pytest.raises(Seen):
+        list(fail_in_steps())
+    first, second = spans.get_finished_spans()
+    assert set(current) == {first.context.span_id, second.context.span_id}
 
 
 def test_methods_work(spans: InMemorySpanExporter) -> None:
