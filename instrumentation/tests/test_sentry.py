@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,8 +78,10 @@ from sentry_sdk.integrations.otlp import OTLPIntegration
 from opentelemetry import trace
 from otel_diag_instrumentation import configure, execution, inject, link_sentry
 
-def init(frameworks=(), **options):
-    beside = OTLPIntegration(setup_otlp_traces_exporter=False, setup_propagator=False)
+def init(capture_exceptions=False, frameworks=(), **options):
+    beside = OTLPIntegration(
+        setup_otlp_traces_exporter=False, setup_propagator=False, capture_exceptions=capture_exceptions
+    )
     sentry_sdk.init(
         integrations=[beside, *frameworks],
         auto_enabling_integrations=False,  # they import every framework that is installed
@@ -129,6 +132,25 @@ def test_what_sentry_measures_for_itself_is_no_event(run, sink, sentry) -> None:
     run(HEAD + TRANSACTION, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SENTRY_DSN=sentry.dsn)
     assert {item.type for item in sentry.items} & {"event", "transaction"} == {"transaction"}
     assert "sentry.event_id" not in attributes(spans_of(sink)["runner.execution"])
+
+
+UNHANDLED_IN_A_SCRIPT = """
+configure("runner")
+link_sentry()
+init(capture_exceptions=True)
+with execution(7), execution(8, name="inner"):
+    raise KeyError("nobody catches this")
+"""
+
+
+def test_an_error_that_nobody_catches_is_linked_to_the_first_span_that_it_fails(run, sink, sentry) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        run(HEAD + UNHANDLED_IN_A_SCRIPT, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SENTRY_DSN=sentry.dsn)
+    spans = spans_of(sink)
+    (event,) = sentry.events  # not again where the script ends
+    assert sentry.trace_contexts() == [ids(spans["inner"])]
+    assert attributes(spans["inner"])["sentry.event_id"] == event["event_id"]
+    assert "sentry.event_id" not in attributes(spans["runner.execution"])
 
 
 UNHANDLED_IN_A_REQUEST = """
