@@ -137,6 +137,25 @@ def test_modal(server: Server) -> None:
     assert blamed(failed) == "router.modal.generate"
 
 
+def test_llm_app(server: Server) -> None:
+    *answered, (failed, said) = executions("llm_app/chat.py", **to(server))
+    assert said.startswith("failed")
+    for execution_id, _ in answered:
+        report = server.diagnosis(execution_id)
+        assert report["verdict"] == "healthy"
+        spans = ["runner.execution", "look_up", "embeddings tiny-embed", "chat tiny-chat"]
+        assert operations(server, report) == [f"chat.{span}" for span in spans]
+        rows = server.rows(
+            f"SELECT attributes FROM trace_spans WHERE trace_id = '{report['trace_id']}' AND kind = 'client' "
+            "ORDER BY start_unix_nano"
+        )
+        embedding, chat = [json.loads(text) for (text,) in rows]
+        assert embedding["gen_ai.usage.input_tokens"] == 4
+        assert (chat["gen_ai.usage.input_tokens"], chat["gen_ai.usage.output_tokens"]) == (7, 3)
+        assert chat["gen_ai.response.time_to_first_chunk"] > 0
+    assert blamed(server.diagnosis(failed)) == "chat.chat tiny-chat"
+
+
 def test_fastapi(server: Server) -> None:
     if not entry_points(group="opentelemetry_configurator", name="otel_diag"):
         pytest.skip("the instrumentation is installed without its entry points")
