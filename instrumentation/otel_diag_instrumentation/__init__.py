@@ -2,7 +2,8 @@
 
 Names: :func:`configure`, :func:`execution` (runner), :func:`route` (router), :func:`traced` and :func:`inference`
 (Modal), :func:`generation` and :func:`record_usage` (model calls), :func:`call`, :func:`continue_trace`,
-:func:`inject`, :func:`extract` (context over HTTP), :func:`flush`, :func:`validated`.
+:func:`inject`, :func:`extract` (context over HTTP), :func:`flush`, :func:`validated`,
+:func:`link_sentry`.
 """
 
 from otel_diag_instrumentation.configuration import configure
@@ -14,6 +15,7 @@ from otel_diag_instrumentation.modal import inference, traced
 from otel_diag_instrumentation.propagation import extract, inject
 from otel_diag_instrumentation.router import Route, current_route, route
 from otel_diag_instrumentation.runner import execution
+from otel_diag_instrumentation.sentry import link_sentry
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ __all__ = [
     "generation",
     "inference",
     "inject",
+    "link_sentry",
     "record_usage",
     "route",
     "traced",

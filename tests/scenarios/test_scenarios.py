@@ -244,6 +244,19 @@ def test_confidence_follows_its_formula() -> None:
     assert confidence(judged(orphaned.build())) == pytest.approx(strength * 0.9)
 
 
+def test_an_event_in_sentry_is_found_and_changes_no_verdict() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=500).fail("ZeroDivisionError", "division by zero")
+    before = judged(trace.build())
+    root.set(**{"sentry.event_id": "0" * 31 + "7"})
+    after = judged(trace.build())
+    assert after.root_cause == before.root_cause
+    (event,) = [found for found in after.findings if found not in before.findings]
+    assert (event.service, event.operation) == ("alpha", "go")
+    assert "0" * 31 + "7" in event.anomaly
+    assert event.span_ids == [trace.build().spans[0].span_id]
+
+
 def test_an_execution_that_runs_is_judged_only_when_nothing_was_heard_of_it_for_long() -> None:
     trace = TraceBuilder()
     trace.root("alpha", "go", ms=5).never_finish()

@@ -101,7 +101,7 @@ def _verdict(ctx: Context, cause: RootCause | None) -> VerdictName:
 
 
 def _report_findings(ctx: Context, findings: Sequence[Finding], gaps: Sequence[Gap]) -> list[ReportFinding]:
-    """The rules' findings, then what else is unusual: spans, gaps, absent hops."""
+    """The rules' findings, then what else is unusual or reported elsewhere: spans, gaps, absent hops."""
     found = [
         ReportFinding(
             service=f.service,
@@ -122,6 +122,16 @@ def _report_findings(ctx: Context, findings: Sequence[Finding], gaps: Sequence[G
                     operation=span.operation,
                     anomaly=reason,
                     duration_ms=span.duration_ms,
+                    span_ids=[span.span_id],
+                )
+            )
+        event = span.attributes.get("sentry.event_id")
+        if event is not None:
+            found.append(
+                ReportFinding(
+                    service=span.service,
+                    operation=span.operation,
+                    anomaly=f"reported to Sentry as event {event}",
                     span_ids=[span.span_id],
                 )
             )
