@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -27,14 +28,14 @@ def path(name: str) -> Path:
 def why_not() -> str | None:
     """What keeps this machine from building one: no Go, or one that is too old and may not fetch a newer one."""
     try:
-        asked = subprocess.run(["go", "version"], cwd=SOURCES / "main", capture_output=True, text=True)
+        asked = subprocess.run(["go", "list", "-m"], cwd=SOURCES / "main", capture_output=True, text=True)
     except FileNotFoundError:
         return "Go is not installed"
     return asked.stderr.strip() if asked.returncode else None
 
 
 def build(name: str) -> None:
-    """Builds it, unless that was done before. Raises CalledProcessError; what went wrong is on stderr."""
+    """Builds it, unless that was done before. Ends the program with what Go says when it cannot."""
     target = path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
@@ -44,12 +45,15 @@ def build(name: str) -> None:
         print(f"Building the OpenTelemetry Collector {name!r} for the tests: some minutes, once.", flush=True)
         began = time.monotonic()
         unfinished = target.with_suffix(".new")
-        subprocess.run(
+        built = subprocess.run(
             ["go", "build", "-trimpath", "-ldflags=-s -w", "-tags=grpcnotrace", "-o", unfinished, "."],
             cwd=SOURCES / name,
             env=os.environ | {"CGO_ENABLED": "0"},
-            check=True,
+            capture_output=True,
+            text=True,
         )
+        if built.returncode:
+            sys.exit(built.stderr)
         unfinished.replace(target)
         size = target.stat().st_size // 2**20
         print(f"Built {target} ({size} MiB) in {time.monotonic() - began:.0f} s.", flush=True)

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.collector.processes import Collector, collecting
 from tests.e2e.processes import until
-from tests.faults.clients import Load, load
+from tests.faults.clients import GrpcClient, HttpClient, Load, load
+from tests.faults.payloads import encoded
 from tests.faults.read_back import contents
 from tests.faults.server import Server, serving
 
@@ -141,6 +142,23 @@ def test_a_store_without_room_is_tried_again(
         running.finish()
         until(lambda: server.count() == running.ledger.spans)
         assert status in refusals(server)
+        assert not gateway.dropped()
+
+
+def test_what_is_large_is_split_on_its_way_and_not_dropped(collector: Path, tmp_path: Path, store: str) -> None:
+    prompt = [{"key": "prompt", "value": {"string_value": "why? " * 40_000}}]
+    request = encoded(*({"trace_id": number.to_bytes(16, "big"), "attributes": prompt} for number in range(1, 151)))
+    with (
+        serving(store) as server,
+        gateway_to(server, collector, tmp_path / "gateway") as gateway,
+        collecting(collector, ["agent.yaml"], tmp_path / "agent", GATEWAY=gateway.otlp_grpc) as agent,
+    ):
+        for client in (GrpcClient(agent.grpc_port), HttpClient(agent.http_port)):
+            until(lambda client=client: client.send(request).outcome == "ok")  # its memory limiter may say "again"
+            client.close()
+        until(lambda: server.count() == 150)
+        until(lambda: agent.metric("otelcol_exporter_sent_spans_total") == 300)
+        assert not agent.dropped()
         assert not gateway.dropped()
 
 
