@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation clean
+.PHONY: help setup demo collector test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -21,7 +21,10 @@ $(STAMP): pyproject.toml instrumentation/pyproject.toml constraints.txt
 demo: $(STAMP)  ## Start the server, run the example pipeline with every fault, print each diagnosis.
 	$(BIN)/otel-diag demo
 
-test: $(STAMP)  ## Run all tests, PostgreSQL included (the tests start their own server).
+collector: $(STAMP)  ## Build the OpenTelemetry Collector of the tests, once, where Go is.
+	$(BIN)/python -m tests.collector.binary
+
+test: $(STAMP) collector  ## Run all tests, PostgreSQL included (the tests start their own server).
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 conformance: $(STAMP)  ## Check the OTLP server line by line against a live one, and print the table.

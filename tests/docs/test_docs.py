@@ -35,6 +35,7 @@ SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/**/*.md")})
 PAGES += [ROOT / "instrumentation" / "README.md"]
+PAGES += [ROOT / "collector-config" / "README.md", ROOT / "tests" / "collector" / "distribution" / "README.md"]
 
 NOT_RUN = ("serve", "demo", "mcp", "doctor")
 """Commands that keep running, or whose answer depends on the machine."""

@@ -29,7 +29,7 @@ class Server:
 
     def __init__(self, store: str, misbehaviour: str = "", **settings: str) -> None:
         self.store = store
-        self.grpc_port, self.http_port, self.port = _free_ports(3)
+        self.grpc_port, self.http_port, self.port = free_ports(3)
         program = ["tests.faults.launch", misbehaviour] if misbehaviour else ["otel_diag.present.cli"]
         ports = {"--grpc-port": self.grpc_port, "--http-port": self.http_port, "--port": self.port}
         options = [str(word) for pair in ports.items() for word in pair]
@@ -101,7 +101,7 @@ def serving(store: str, misbehaviour: str = "", *, preexec: Any = None, **settin
         yield server
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
         return [each.getsockname()[1] for each in sockets]

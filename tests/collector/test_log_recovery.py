@@ -1,0 +1,67 @@
+"""log-recovery.yaml brings the lines of printed spans to otel-diag, all of them."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.collector.processes import SYNCHRONOUS, Collector, collecting
+from tests.e2e.processes import until
+from tests.faults.server import Server, serving
+
+STARTED = "🔍 TRACE[{number:08x}]: Modal inference started - model=m, region=us-east"
+ENDED = "✅ TRACE[{number:08x}]: SUCCESS - duration=1.5s, tokens=20"
+FIRST = datetime(2026, 11, 22, 3, 21, 40, tzinfo=UTC)
+LINES = 5_000
+
+
+def recovering(program: Path, server: Server, logs: Path) -> AbstractContextManager[Collector]:
+    settings = {"LOG_FILES": f"{logs}/*.log", "SERVICE_NAME": "modal-app", "STORE": f"127.0.0.1:{server.grpc_port}"}
+    return collecting(program, ["log-recovery.yaml"], logs.parent / "recovery", SYNCHRONOUS, **settings)
+
+
+def timestamp(number: int) -> str:
+    return (FIRST + timedelta(seconds=number)).isoformat()
+
+
+def append(path: Path, *lines: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def test_lines_of_printed_spans_become_log_records(log_collector: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    started, ended = STARTED.format(number=1), ENDED.format(number=1)
+    with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server, recovering(log_collector, server, logs):
+        append(logs / "a.log", "loading weights", f"2026-11-22T03:21:40.5Z {started}", "{}", f"  {ended}", ended)
+        until(lambda: server.count("log_records") == 3)
+        found = server.rows("SELECT service, body_text FROM log_records ORDER BY logged_at")
+        ((time,),) = server.rows(f"SELECT time_unix_nano FROM log_records WHERE body_text = '{started}'")
+    assert found == [["modal-app", body] for body in (started, ended, ended)]
+    assert time == 1_795_317_700_500_000_000
+
+
+def test_a_collector_that_is_killed_loses_no_line(log_collector: Path, tmp_path: Path) -> None:
+    """Lines with a time are stored once; those without differ in when they were read, and may be there twice."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server, recovering(log_collector, server, logs) as it:
+
+        def stored(text: str) -> tuple[int, int]:
+            """Records that contain it, and different ones among them."""
+            counts = "count(*), count(DISTINCT body_text)"
+            ((records, lines),) = server.rows(f"SELECT {counts} FROM log_records WHERE body_text LIKE '%{text}%'")
+            return records, lines
+
+        for step, how in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
+            numbers = range(step * LINES, (step + 1) * LINES)
+            append(logs / "plain.log", *(STARTED.format(number=number) for number in numbers))
+            append(logs / "timed.log", *(f"{timestamp(number)} {ENDED.format(number=number)}" for number in numbers))
+            until(lambda last=step * 2 * LINES: server.count("log_records") > last)
+            it.restart(how)
+        until(lambda: stored("started")[1] == 3 * LINES and stored("SUCCESS")[1] == 3 * LINES)
+        assert stored("SUCCESS")[0] == 3 * LINES
+        assert not it.dropped()
