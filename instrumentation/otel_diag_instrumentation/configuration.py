@@ -16,7 +16,6 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResou
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from otel_diag_instrumentation.announce import Announcer
 from otel_diag_instrumentation.execution_context import ExecutionAttributes, ExecutionSampler
 from otel_diag_instrumentation.exporters import Destination, Protocol, component, variable
 from otel_diag_instrumentation.flushing import FLUSHER
@@ -192,6 +191,8 @@ def _set_global_logs(provider: LoggerProvider) -> None:
 def _announce(provider: TracerProvider, logs: LoggerProvider, *, asked: bool) -> None:
     said = (variable("OTEL_DIAG_ANNOUNCE") or "").lower()
     if said == "on" or (asked and said != "off"):
+        from otel_diag_instrumentation.announce import Announcer  # who only uses the helpers need not load it
+
         announcer = Announcer(logs)
         provider.add_span_processor(announcer)
         FLUSHER.add(announcer.announce_all, at_last=True)
