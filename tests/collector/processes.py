@@ -33,11 +33,11 @@ class Collector:
     """
 
     def __init__(self, program: Path, files: Sequence[str], directory: Path, *options: str, **settings: str) -> None:
-        self.grpc_port, self.http_port, self._metrics_port = free_ports(3)
+        self.grpc_port, self.http_port, self.logs_port, self._metrics_port = free_ports(4)
         self.directory = directory
         directory.mkdir()
         self._command = [str(program), *arguments(*files), *options]
-        ports = {"LISTEN_GRPC": self.grpc_port, "LISTEN_HTTP": self.http_port}
+        ports = {"LISTEN_GRPC": self.grpc_port, "LISTEN_HTTP": self.http_port, "LISTEN_LOGS": self.logs_port}
         listen = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         self._environment = os.environ | listen | {"METRICS_PORT": str(self._metrics_port)} | settings
         self._log = directory / "collector.log"

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 
 from tests.collector.processes import Collector, collecting
 from tests.e2e.processes import until
@@ -50,15 +54,14 @@ RECORD = {
     "body": {"stringValue": f"authorized with AKIAABCDEFGHIJKLMNOP and {JWT}"},
     "attributes": attributes(cookie="c2Vzc2lvbi0x", line=7),
 }
-REQUESTS = {
-    "traces": {"resourceSpans": [{"resource": RESOURCE, "scopeSpans": [{"spans": [SPAN]}]}]},
-    "logs": {"resourceLogs": [{"resource": RESOURCE, "scopeLogs": [{"logRecords": [RECORD]}]}]},
-}
+TRACES = {"resourceSpans": [{"resource": RESOURCE, "scopeSpans": [{"spans": [SPAN]}]}]}
+LOGS = {"resourceLogs": [{"resource": RESOURCE, "scopeLogs": [{"logRecords": [RECORD]}]}]}
 
 
 def send(to: Collector) -> None:
-    for signal, request in REQUESTS.items():
-        assert httpx.post(f"http://127.0.0.1:{to.http_port}/v1/{signal}", json=request).is_success
+    assert httpx.post(f"http://127.0.0.1:{to.http_port}/v1/traces", json=TRACES).is_success
+    with grpc.insecure_channel(f"127.0.0.1:{to.logs_port}") as channel:
+        LogsServiceStub(channel).Export(ParseDict(LOGS, ExportLogsServiceRequest()))
 
 
 def stored(server: Server) -> str:
@@ -70,7 +73,11 @@ def stored(server: Server) -> str:
 
 def test_secrets_reach_neither_disk_nor_store(collector: Path, tmp_path: Path) -> None:
     with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server:
-        to = {"GATEWAY": f"127.0.0.1:{server.grpc_port}", "QUEUE_DIR": str(tmp_path / "queue")}
+        to = {
+            "GATEWAY": (store := f"127.0.0.1:{server.grpc_port}"),
+            "GATEWAY_LOGS": store,
+            "QUEUE_DIR": str(tmp_path / "queue"),
+        }
         with collecting(collector, ["agent.yaml", "redaction.yaml"], tmp_path / "agent", **to) as agent:
             send(agent)
             text = stored(server)
@@ -85,7 +92,7 @@ def test_secrets_reach_neither_disk_nor_store(collector: Path, tmp_path: Path) -
 
 def test_without_it_they_would(collector: Path, tmp_path: Path) -> None:
     with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server:
-        to = {"GATEWAY": f"127.0.0.1:{server.grpc_port}"}
+        to = {"GATEWAY": (store := f"127.0.0.1:{server.grpc_port}"), "GATEWAY_LOGS": store}
         with collecting(collector, ["agent.yaml"], tmp_path / "agent", **to) as agent:
             send(agent)
             text = stored(server)
