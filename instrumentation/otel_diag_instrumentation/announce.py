@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
 LOOK_EVERY_S: Final = 0.2
-"""How often open spans are looked at while there are any."""
+"""How often open spans are looked at while there are any; at once when an execution begins, if not more often."""
 
 ENTRY_AFTER_NS: Final = 100_000_000
-"""How long an entry into the process (a local root, a SERVER or CONSUMER span) is open before a look announces it."""
+"""How long an entry into the process (a local root, a SERVER or CONSUMER span) is open before a look announces it. The
+root of an execution need not be: an execution is known even when its process dies at once."""
 
 INNER_AFTER_NS: Final = 500_000_000
 """The same for every other span."""
@@ -61,6 +62,8 @@ class Announcer(SpanProcessor):
         context = span.get_span_context()
         if context.trace_flags.sampled:
             self._open[context.span_id] = span
+            if _begins_execution(span):
+                self._execution_begun.set()
             if not self._woken.is_set():
                 self._woken.set()
 
@@ -78,14 +81,18 @@ class Announcer(SpanProcessor):
     def _start(self) -> None:
         """Also in a forked process: the thread did not come along, and the spans are those of the other process."""
         self._open: dict[int, Span] = {}
-        self._woken = threading.Event()
+        self._woken, self._execution_begun = threading.Event(), threading.Event()
         threading.Thread(target=self._run, name="otel-diag-announce", daemon=True).start()
 
     def _run(self) -> None:
+        next_look = 0.0
         while True:
             self._woken.wait()
             self._woken.clear()
-            time.sleep(LOOK_EVERY_S)
+            if self._execution_begun.wait(LOOK_EVERY_S):
+                self._execution_begun.clear()
+                time.sleep(max(0.0, next_look - time.monotonic()))
+            next_look = time.monotonic() + LOOK_EVERY_S
             now = time.time_ns()
             due = [span for span in self._open.copy().values() if _is_due(span, now)]
             self._announce(due[:AT_MOST_AT_A_LOOK])
@@ -114,6 +121,12 @@ class Announcer(SpanProcessor):
         )
 
 
+def _begins_execution(span: Span) -> bool:
+    return span.parent is None and EXECUTION_ID in (span.attributes or ())
+
+
 def _is_due(span: Span, now_unix_nano: int) -> bool:
+    if _begins_execution(span):
+        return True
     is_entry = span.parent is None or span.parent.is_remote or span.kind in _ENTRIES
     return now_unix_nano - (span.start_time or 0) >= (ENTRY_AFTER_NS if is_entry else INNER_AFTER_NS)

@@ -54,6 +54,16 @@ with execution(2193, job_id="nightly", attempt=2), tracer.start_as_current_span(
     assert inner.flags & 1
 
 
+def test_an_execution_is_told_at_once(start, sink) -> None:
+    source = """
+from otel_diag_instrumentation import announce
+announce.ENTRY_AFTER_NS = announce.INNER_AFTER_NS = 10**15
+with execution(5), tracer.start_as_current_span("inner"): threading.Event().wait()
+"""
+    start(sys.executable, "-c", program(sink.url, source))
+    until(lambda: sink.announced() == ["runner.execution"])
+
+
 def test_a_span_that_ends_soon_is_never_announced(run, sink) -> None:
     source = """
 with tracer.start_as_current_span("root"):
