@@ -1,4 +1,4 @@
-"""log-recovery.yaml brings the lines of printed spans to otel-diag, all of them."""
+"""log-recovery.yaml brings the lines of printed spans to otel-diag, all of them, which makes spans of them again."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ def append(path: Path, *lines: str) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def test_lines_of_printed_spans_become_log_records(log_collector: Path, tmp_path: Path) -> None:
+def test_lines_of_printed_spans_become_log_records_and_spans(log_collector: Path, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     started, ended = STARTED.format(number=1), ENDED.format(number=1)
     with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server, recovering(log_collector, server, logs):
         append(logs / "a.log", "loading weights", f"2026-11-22T03:21:40.5Z {started}", "{}", f"  {ended}", ended)
-        until(lambda: server.count("log_records") == 3)
-        found = server.rows("SELECT service, body_text FROM log_records ORDER BY logged_at")
+        lines = "FROM log_records WHERE body_text IS NOT NULL"  # an announcement has none
+        until(lambda: server.rows(f"SELECT count(*) {lines}") == [[3]])
+        found = server.rows(f"SELECT service, body_text {lines} ORDER BY logged_at")
+        spans = server.rows("SELECT DISTINCT service, trace_id, duration_ms, output_tokens FROM trace_spans")
         ((time,),) = server.rows(f"SELECT time_unix_nano FROM log_records WHERE body_text = '{started}'")
     assert found == [["modal-app", body] for body in (started, ended, ended)]
+    assert ["modal-app", f"{1:08x}".ljust(32, "0"), 1500.0, 20] in spans
     assert time == 1_795_317_700_500_000_000
 
 
