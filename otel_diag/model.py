@@ -74,6 +74,9 @@ class RootCauseType(StrEnum):
 
 _UTC_MICROS = pa.timestamp("us", tz="UTC")
 
+EXCEPTION: Final = '"exception.type"'
+"""In the ``attributes`` of a log record that tells of an exception."""
+
 SPAN_SCHEMA: Final = pa.schema(
     [
         pa.field("tenant", pa.string(), nullable=False),

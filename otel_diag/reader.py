@@ -20,6 +20,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
+    Text,
     and_,
     case,
     cast,
@@ -31,11 +32,12 @@ from sqlalchemy import (
 )
 
 from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
+from otel_diag.analyse.classify import error_text
 from otel_diag.analyse.summary import rollup_rows
 from otel_diag.analyse.tree import split_executions
-from otel_diag.decode.rows import table_to_open_spans, table_to_spans
+from otel_diag.decode.rows import exception_of, table_to_open_spans, table_to_spans
 from otel_diag.errors import NotFound
-from otel_diag.model import ANNOUNCED, Declared, RootCauseType, Span, Status, Trace
+from otel_diag.model import ANNOUNCED, EXCEPTION, Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
     diagnoses,
@@ -64,12 +66,22 @@ _MOST_LEVELS = 64
 _MOST_ASKED = 2_000
 """Times that spans above those of a long trace are looked for, and how many at a time."""
 
+MAX_EXCEPTIONS = 1_000
+"""Exceptions in log records that are read for the spans of some traces."""
+
+LOGGED_WITHIN_NANOS = 3_600 * 10**9
+"""What is logged in a span longer after the last start of its trace is not looked for."""
+
 MAX_ATTEMPTS = 100
 """Attempts of one execution that are looked at, the newest: a constant id would make all there is an attempt."""
 
 BASELINE_BEFORE = timedelta(days=7)
 BASELINE_AFTER = timedelta(days=1)
 """Executions this long around the day of the one in question are comparable; older ones ran on other code."""
+
+
+_ANNOUNCES = log_records.c.event_name == ANNOUNCED
+_TELLS_EXCEPTION = cast(log_records.c.attributes, Text).like(f"%{EXCEPTION}%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,12 @@ class Spans:
 
     read: tuple[Span, ...] = ()
     left_out: Mapping[int | None, int] = field(default_factory=dict)
+
+    def explained(self, said: Mapping[tuple[str, str], Sequence[Row]]) -> Spans:
+        """With the exceptions that were logged in its spans as their events, and the words of the last."""
+        return replace(
+            self, read=tuple(_explained(span, said.get((span.trace_id, span.span_id), ())) for span in self.read)
+        )
 
     def units(self, trace_id: str) -> tuple[Trace, ...]:
         return split_executions(self.read, trace_id, self.left_out)
@@ -246,7 +264,7 @@ class Reader:
 
     def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         """The spans of these traces, in start order, then those that were announced and have not come, in start order
-        too. Traces without either are absent.
+        too. Traces without either are absent. A failed span without words has those of the exceptions logged in it.
 
         Of a trace with more than ``max_spans``: a tenth is kept for the spans above the others, the rest are those that
         did not complete, then roots, then what other services called, then all others, each with the longest first and
@@ -255,10 +273,45 @@ class Reader:
         if not bounds:
             return {}
         found = self._stored_spans(bounds)
-        for trace_id, still_open in self._open_spans(bounds).items():
+        logged = self._telling_logs(bounds)
+        if not self.rows(logged.with_only_columns(log_records.c.span_id).limit(1)):
+            return found
+        found = self._explained(found, logged.where(_TELLS_EXCEPTION))
+        for trace_id, still_open in self._open_spans(bounds, logged.where(_ANNOUNCES)).items():
             come = found.get(trace_id, Spans())
             found[trace_id] = replace(come, read=come.read + still_open)
         return found
+
+    def _telling_logs(self, bounds: Mapping[str, Bounds]) -> Select[Any]:
+        """The log records that announce a span of these traces, or tell of an exception in one."""
+        logs = log_records.c
+        first = min(bound.first for bound in bounds.values())
+        last = max(bound.last for bound in bounds.values()) + LOGGED_WITHIN_NANOS
+        return self.select(log_records).where(
+            logs.trace_id.in_(list(bounds)),
+            logs.logged_unix_nano.between(first, last),
+            logs.span_id.is_not(None),
+            or_(_ANNOUNCES, _TELLS_EXCEPTION),
+        )
+
+    def _explained(self, found: dict[str, Spans], logged: Select[Any]) -> dict[str, Spans]:
+        """Failed spans without words with the last exceptions that were logged in them."""
+        wordless = {
+            (trace_id, span.span_id)
+            for trace_id, spans in found.items()
+            for span in spans.read
+            if span.status.is_failure and not error_text(span)
+        }
+        if not wordless:
+            return found
+        logs = log_records.c
+        in_these = logged.where(logs.span_id.in_(sorted({span_id for _, span_id in wordless})))
+        last = in_these.order_by(logs.logged_unix_nano.desc(), logs.content_hash).limit(MAX_EXCEPTIONS)
+        said: dict[tuple[str, str], list[Row]] = {}
+        for row in reversed(self.rows(last)):
+            if (span := (row["trace_id"], row["span_id"])) in wordless:
+                said.setdefault(span, []).append(row)
+        return {trace_id: spans.explained(said) for trace_id, spans in found.items()}
 
     def _stored_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         if max(bound.spans for bound in bounds.values()) <= self.max_spans:
@@ -267,14 +320,9 @@ class Reader:
                 return {trace_id: Spans(spans) for trace_id, spans in _by_trace(table_to_spans(table)).items()}
         return self._some_spans(bounds)
 
-    def _open_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, tuple[Span, ...]]:
+    def _open_spans(self, bounds: Mapping[str, Bounds], announced: Select[Any]) -> dict[str, tuple[Span, ...]]:
         """What the view ``open_spans`` has of these traces, without its look at all that is stored."""
         logs, spans = log_records.c, trace_spans.c
-        announced = self._within(bounds, log_records, logs.logged_unix_nano).where(
-            logs.event_name == ANNOUNCED, logs.span_id.is_not(None)
-        )
-        if not self.rows(announced.with_only_columns(logs.span_id).limit(1)):
-            return {}
         come = self._spans_of(bounds, spans.trace_id, spans.span_id)
         missing = announced.where(tuple_(logs.trace_id, logs.span_id).not_in(come))
         in_order = missing.order_by(logs.logged_unix_nano, logs.content_hash).limit(self.max_spans)
@@ -298,14 +346,12 @@ class Reader:
         return self.store.select(statement.limit(max_rows))
 
     def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
-        return self._within(bounds, trace_spans, trace_spans.c.start_unix_nano, *columns)
-
-    def _within(
-        self, bounds: Mapping[str, Bounds], table: Table, time: ColumnElement[int], *columns: Any
-    ) -> Select[Any]:
         first = min((bound.first for bound in bounds.values()), default=0)
         last = max((bound.last for bound in bounds.values()), default=0)
-        return self.select(table, *columns).where(table.c.trace_id.in_(list(bounds)), time.between(first, last))
+        spans = trace_spans.c
+        return self.select(trace_spans, *columns).where(
+            spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last)
+        )
 
     def _some_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         """As :meth:`spans`, for traces of which some may be too long."""
@@ -584,6 +630,19 @@ def collect_stats(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dic
         counts[bucket] = counts.get(bucket, 0) + int(row["sample_count"])
         sums[key] = sums.get(key, 0.0) + float(row["sum_ms"])
     return {key: OperationStats(counts, sums[key]) for key, counts in buckets.items()}
+
+
+def _explained(span: Span, logged: Sequence[Row]) -> Span:
+    """Part of its content, so that what was judged without them is judged anew."""
+    for row in logged:
+        exception = exception_of(row)
+        span = replace(
+            span,
+            events=(*span.events, exception),
+            error_message=str(exception.attributes.get("exception.message") or "") or span.error_message,
+            content_hash=span.content_hash ^ row["content_hash"],
+        )
+    return span
 
 
 def _keys(operations: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:

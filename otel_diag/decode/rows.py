@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -99,6 +100,11 @@ def table_to_open_spans(table: pa.Table) -> list[Span]:
             )
         )
     return spans
+
+
+def exception_of(row: Mapping[str, Any]) -> Event:
+    """A log record that tells of an exception as the span event that it would have been."""
+    return Event("exception", row["logged_unix_nano"], load_attributes(row["attributes"]))
 
 
 _Type = TypeVar("_Type", str, int)

@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otel_diag.model import ANNOUNCED
+from otel_diag.model import ANNOUNCED, EXCEPTION
 from otel_diag.store.schema import LOG_RECORDS, SPANS, SignalTable, trace_arrivals
 
 HOUR_NANOS: Final = 3_600_000_000_000
@@ -52,9 +52,10 @@ def with_time(rows: pa.Table, now: datetime) -> pa.Table:
 
 ARRIVED: Final[dict[SignalTable, str]] = {
     SPANS: "TRUE",
-    LOG_RECORDS: f"event_name = '{ANNOUNCED}' AND trace_id IS NOT NULL AND span_id IS NOT NULL",
+    LOG_RECORDS: f"(event_name = '{ANNOUNCED}' OR CAST(attributes AS text) LIKE '%{EXCEPTION}%') "
+    "AND trace_id IS NOT NULL AND span_id IS NOT NULL",
 }
-"""By signal, the SQL condition of the rows that tell of a span's start: the worker is to look at their traces."""
+"""By signal, the SQL condition of the rows that say something of a span: the worker is to look at their traces."""
 
 
 def arrivals_of(rows: pa.Table, signal: SignalTable, now: datetime) -> pa.Table:
@@ -63,8 +64,9 @@ def arrivals_of(rows: pa.Table, signal: SignalTable, now: datetime) -> pa.Table:
     Grouped here: for an engine, planning the same takes longer than the grouping.
     """
     if signal is LOG_RECORDS:
-        announced = rows.filter(pc.equal(rows["event_name"], ANNOUNCED))
-        named = announced.select(["tenant", "trace_id", "span_id", signal.time]).drop_null()
+        announced = pc.fill_null(pc.equal(rows["event_name"], ANNOUNCED), False)
+        telling = rows.filter(pc.or_(announced, pc.match_substring(rows["attributes"], EXCEPTION)))
+        named = telling.select(["tenant", "trace_id", "span_id", signal.time]).drop_null()
         rows = named.cast(pa.schema([field.with_nullable(False) for field in named.schema]))
     grouped = rows.group_by(["tenant", "trace_id"], use_threads=False).aggregate(
         [([], "count_all"), (signal.time, "min"), (signal.time, "max")]
