@@ -46,7 +46,7 @@ EXAMPLES := 100000
 FUZZ := OTEL_DIAG_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 --durations 0 -p no:cacheprovider
 fuzz: $(STAMP)  ## 100,000 inputs for every decoder, in two processes: decoded or refused.
 	$(FUZZ) tests/decode/test_fuzz.py & decoders=$$!; \
-	$(FUZZ) tests/receive/test_fuzz.py tests/ask/test_fuzz.py & others=$$!; \
+	$(FUZZ) tests/receive/test_fuzz.py tests/ask/test_fuzz.py tests/decode/test_modal_logs.py & others=$$!; \
 	wait $$decoders; decoded=$$?; wait $$others && exit $$decoded
 
 check: lint types test  ## What CI runs: lint, types, tests (the tests check the documentation too).
