@@ -131,6 +131,11 @@ def test_a_script_writes_to_postgresql(postgres_url: str) -> None:
     assert answer_of("diagnose", "5", "--store", postgres_url)["root_cause"]["affected_service"] == "runner"
 
 
+def about_spans(errors: str) -> list[str]:
+    """The lines that are not about log records: those that announce spans are lost with them, in a line of theirs."""
+    return [line for line in errors.splitlines() if " log records are lost" not in line]
+
+
 def test_beside_a_server_spans_go_through_it(file: str) -> None:
     with serving(file) as server:
         assert run(FAILING, file)[1] == ""
@@ -144,7 +149,7 @@ def test_a_server_that_does_not_let_the_script_in_costs_spans_and_a_line(file: s
         _, errors = run(FAILING, file)
     assert "2 spans are lost" in errors
     assert "Set OTEL_DIAG_TOKEN" in errors
-    assert len(errors.splitlines()) == 1
+    assert len(about_spans(errors)) == 1
 
 
 def test_processes_that_write_at_once_lose_nothing_however_short_the_exit(file: str) -> None:
@@ -186,7 +191,7 @@ def test_a_missing_package_is_named(file: str) -> None:
     out, errors = run(without + MANY, file)
     assert out == "done\n"
     assert "pip install 'otel-diag[exporter]'" in errors
-    assert len(errors.splitlines()) == 1
+    assert len(about_spans(errors)) == 1
 
 
 @pytest.mark.parametrize(
@@ -202,4 +207,4 @@ def test_what_cannot_be_written_costs_the_script_a_line(file: str, settings: dic
     assert out == "done\n"
     assert said in errors
     assert "spans are lost" in errors
-    assert len(errors.splitlines()) == 1
+    assert len(about_spans(errors)) == 1
