@@ -25,7 +25,7 @@ collector: $(STAMP)  ## Build the OpenTelemetry Collector of the tests, once, wh
 	$(BIN)/python -m tests.collector.binary
 
 test: $(STAMP) collector  ## Run all tests, PostgreSQL included (the tests start their own server).
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 conformance: $(STAMP)  ## Check the OTLP server line by line against a live one, and print the table.
 	$(BIN)/python -m tests.receive.conformance
