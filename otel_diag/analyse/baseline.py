@@ -143,6 +143,11 @@ class Peer:
     failure_point: str | None = None
     verdict: str | None = None
 
+    @property
+    def shape(self) -> frozenset[str]:
+        """The distinct elements of its spans."""
+        return frozenset(decode_element(text)[1] for text in self.elements)
+
 
 @dataclass(frozen=True, slots=True)
 class HopTemplate:
@@ -229,9 +234,16 @@ class Baseline:
         """Wall times of the peers."""
         return OperationStats.of(p.duration_ms for p in self.peers if p.duration_ms is not None)
 
-    def duration_limit_ms(self) -> float | None:
-        """Above this an execution is slow for its kind; None when that was not learned."""
-        return self.durations.limit_ms(3.0) if self.is_learned and self.durations.count >= MIN_EXECUTIONS else None
+    def durations_like(self, elements: Collection[str]) -> OperationStats:
+        """Wall times of the peers that made just these spans, where there are enough of them; else of all peers.
+
+        One root operation may stand for several kinds of work (a gateway's "/*"), each with its own usual time.
+        """
+        shape = frozenset(elements)
+        alike = [peer for peer in self.peers if peer.shape == shape and peer.duration_ms is not None]
+        if len(alike) < MIN_EXECUTIONS:
+            return self.durations
+        return OperationStats.of(peer.duration_ms for peer in alike if peer.duration_ms is not None)
 
     def self_stats(self, service: str, operation: str) -> OperationStats | None:
         """Self times of an operation where enough of them were seen, else None."""

@@ -271,3 +271,51 @@ def test_a_declared_constant_is_said_to_be_one() -> None:
     report = judged(three_services().build())
     assert report.data_quality.thresholds == "constants"
     assert any("5 s" in note and "120 s" in note for note in report.data_quality.notes)
+
+
+def test_an_answer_is_not_heard_where_nobody_makes_client_spans_either() -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "execute", ms=240_000).time_out()
+    route = trace.add("beta", "route", 2_000, 82_000, "server", root)
+    report = judged(trace.build())
+    assert found(report) == ("NETWORK_TIMEOUT", ("beta", "route"))
+    assert report.root_cause.hop is not None  # type: ignore[union-attr]
+    assert "another 156,000 ms" in report.root_cause.evidence  # type: ignore[union-attr]
+    route.lasting(245_000)
+    assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("beta", "route"))
+    # It worked by itself after a short call: that answer was heard.
+    route.lasting(500)
+    root.child("compute", at=2_510, ms=237_000)
+    assert found(judged(trace.build())) == ("SERVICE_TIMEOUT", ("alpha", "compute"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "kind"),
+    [
+        ("api.payments.com", "DEPENDENCY_FAILURE"),
+        ("https://storage.example.io:443/v1", "DEPENDENCY_FAILURE"),
+        ("billing", "NETWORK_TIMEOUT"),
+        ("billing.default.svc.cluster.local", "NETWORK_TIMEOUT"),
+        ("acme--app-infer.modal.run", "NETWORK_TIMEOUT"),
+        ("10.0.0.7:8000", "NETWORK_TIMEOUT"),
+    ],
+)
+def test_a_silent_third_party_is_a_dependency_and_a_silent_service_of_ours_was_not_reached(
+    peer: str, kind: str
+) -> None:
+    trace = TraceBuilder()
+    root = trace.root("alpha", "go", ms=30_010).time_out()
+    root.client("POST", at=5, ms=30_000, peer=peer).time_out()
+    assert found(judged(trace.build())) == (kind, ("alpha", "POST"))
+
+
+def test_kinds_of_work_under_one_root_operation_have_their_own_usual_times() -> None:
+    def gateway(callee: str, ms: float) -> TraceBuilder:
+        trace = TraceBuilder()
+        trace.root("gateway", "/*", ms=ms + 4).call(callee, "work", at=1, ms=ms)
+        return trace
+
+    usual = [gateway(callee, ms).build() for _ in range(30) for callee, ms in (("quick", 20), ("slow", 4_000))]
+    report = judged(gateway("quick", 400).build(), baseline_of(usual))
+    assert found(report) == ("PERFORMANCE_DEGRADATION", ("quick", "work"))
+    assert judged(gateway("slow", 4_100).build(), baseline_of(usual)).verdict == "healthy"

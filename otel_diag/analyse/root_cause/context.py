@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from otel_diag.analyse.baseline import Baseline
+from otel_diag.analyse.baseline import MIN_EXECUTIONS, Baseline, OperationStats
 from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text
 from otel_diag.analyse.critical_path import critical_path, self_times
 from otel_diag.analyse.gaps import callee_spans, missing_hops
@@ -22,6 +23,8 @@ _ADOPTION_WORK: Final = 2_000_000
 
 _NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
 _DATABASE: Final = ("db.system", "db.system.name", "messaging.system", "messaging.system.name")
+_PUBLIC_HOST: Final = re.compile(r"(?:[a-z0-9_-]+\.)+(?:com|net|org|io|ai|dev|cloud|app|co|run|[a-z]{2})")
+_OWN_HOSTS: Final = (".modal.run", ".svc")
 _PEER_NAMES: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "rpc.service")
 
 
@@ -94,6 +97,17 @@ class Context:
         return (declared.completed_at - declared.started_at).total_seconds() * 1e3
 
     @cached_property
+    def durations(self) -> OperationStats:
+        """Wall times of successful executions that did the same work."""
+        return self.baseline.durations_like({span.element for span in self.tree.spans})
+
+    @property
+    def duration_limit_ms(self) -> float | None:
+        """Above this the execution is slow for its kind; None when that was not learned."""
+        learned = self.baseline.is_learned and self.durations.count >= MIN_EXECUTIONS
+        return self.durations.limit_ms(3.0) if learned else None
+
+    @cached_property
     def sign(self) -> ErrorSign:
         """What the failure is about: the deepest error that says anything."""
         for node in reversed(self.chain):
@@ -153,8 +167,11 @@ class Context:
             return answered[1] >= 0.5 * template.elements.get(span.element, 1.0)
         if template.elements.get(span.element, 0.0) > 0:
             return False
+        names = peer_names(span)
         services = {s.service for s in self.tree.spans} - {span.service}
-        return True if services & set(peer_names(span)) else None
+        if services & set(names):
+            return True
+        return False if any(map(_is_third_party, names)) else None
 
     def callee_name(self, node: int) -> str:
         """What to call the far end of a call in words: its service, as spans, peers or attributes name it."""
@@ -172,6 +189,13 @@ class Context:
         if answered is None:
             return None
         return self.baseline.split_element(answered[0], {s.service for s in self.tree.spans})
+
+
+def _is_third_party(name: str) -> bool:
+    """Whether this is the public name of a host of somebody else's. Modal's web endpoints are the user's own code."""
+    host = name.partition("//")[2].partition("/")[0] or name
+    host = host.partition(":")[0].lower()
+    return bool(_PUBLIC_HOST.fullmatch(host)) and not host.endswith(_OWN_HOSTS)
 
 
 def peer_names(span: Span) -> list[str]:

@@ -48,16 +48,16 @@ class _Delay:
 
 def excess_ms(ctx: Context) -> float | None:
     """How much longer than usual the execution took; None when it is within its limit or no limit is known."""
-    limit = ctx.baseline.duration_limit_ms()
+    limit = ctx.duration_limit_ms
     if limit is None or ctx.wall_ms <= limit:
         return None
-    return ctx.wall_ms - ctx.baseline.durations.percentile(0.5)
+    return ctx.wall_ms - ctx.durations.percentile(0.5)
 
 
 def _explained(ctx: Context, delay: _Delay | None, constant: float) -> bool:
     if delay is None:
         return False
-    if ctx.baseline.duration_limit_ms() is None:
+    if ctx.duration_limit_ms is None:
         return delay.ms >= constant
     excess = excess_ms(ctx)
     return excess is not None and delay.ms >= _EXPLAINS * excess
@@ -232,7 +232,7 @@ def degradation(ctx: Context) -> Iterable[Finding]:
 def _operation_limit(ctx: Context, nodes: list[int], stats: OperationStats | None) -> tuple[float, float]:
     """(limit, usual) in ms for all calls of one operation in an execution."""
     span = ctx.span(nodes[0])
-    if ctx.baseline.duration_limit_ms() is None:
+    if ctx.duration_limit_ms is None:
         return OPERATION_MS, 0.0
     often = max(1.0, ctx.baseline.template.usual_counts.get(span.element, 1.0))
     if stats is None:
@@ -246,9 +246,9 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
 
     One that is not slow as a whole needs an operation that is beyond doubt: several times its usual.
     """
-    if ctx.baseline.duration_limit_ms() is None:
+    if ctx.duration_limit_ms is None:
         return True
-    durations = ctx.baseline.durations
+    durations = ctx.durations
     excess = excess_ms(ctx)
     if excess is None:
         doubtless = stats is not None and own > max(_DOUBTLESS * usual, stats.limit_ms(_DOUBTLESS_SPREADS))

@@ -14,9 +14,13 @@ from otel_diag.analyse.classify import ErrorKind, classify
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.delays import cold_start_below
 from otel_diag.analyse.root_cause.errors import quote
+from otel_diag.analyse.skew import is_hop
 from otel_diag.model import NANOS_PER_MS, RootCauseType, Status
 
 _SYMPTOMS = (ErrorKind.CANCELLED, ErrorKind.NONE, ErrorKind.TIMEOUT)
+_WAITED = 0.3
+"""Of the time until the deadline: what passes after an answer before it counts as not heard."""
+
 _LOST_AFTER = timedelta(minutes=10)
 """A span announced this long before, and never finished, is taken for lost rather than slow."""
 
@@ -28,7 +32,11 @@ def timeout(ctx: Context) -> Iterable[Finding]:
     working = _working_at_deadline(ctx, waiting)
     last = working[-1]
     if not ctx.is_call(last) or ctx.span(last).kind == "consumer":
-        yield from _still_working(ctx, waiting, working)
+        answer = _answer_before(ctx, waiting) if last == waiting else None
+        if answer is not None:
+            yield _not_heard(ctx, waiting, answer)
+        else:
+            yield from _still_working(ctx, waiting, working)
         return
     finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
     if finished:
@@ -68,6 +76,17 @@ def _working_at_deadline(ctx: Context, waiting: int) -> list[int]:
         if not active:
             return path
         path.append(max(active, key=lambda c: (min(ctx.skew.times[c][1], deadline) - ctx.skew.times[c][0], -c)))
+
+
+def _answer_before(ctx: Context, waiting: int) -> int | None:
+    """The answer a span without client spans gave up waiting for: what it called last had finished, and most of its
+    time passed after that with nothing running below it."""
+    children = ctx.tree.children[waiting]
+    last = max(children, key=lambda c: ctx.skew.times[c][1], default=None)
+    if last is None or not is_hop(ctx.span(waiting), ctx.span(last)):
+        return None
+    start, deadline = ctx.skew.times[waiting]
+    return last if deadline - ctx.skew.times[last][1] >= _WAITED * (deadline - start) else None
 
 
 def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[Finding]:
