@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -74,6 +74,11 @@ _GRPC: Final[Mapping[int, ErrorKind]] = {
     11: ErrorKind.VALIDATION,
     14: ErrorKind.UNAVAILABLE,
 }
+_NOT_REACHED: Final = re.compile(
+    r"refused|no route|unreachable|resol(?:ve|ution)|lookup|no such host|handshake|certificate", re.IGNORECASE
+)
+"""Of a connection that was never made: a gRPC client says UNAVAILABLE by itself then."""
+
 _VAGUE_CODES: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.CANCELLED})
 """Kinds of codes that say little: words may know better (a 503 that says "out of memory")."""
 
@@ -104,14 +109,15 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                     rf"(?:\W+\w+){{0,3}}?\W+(?:{_SCARCE})\b"
                 ),
                 r"resource exhausted|resource temporarily unavailable|exit (?:code|status) 137|queue ?pool limit",
-                r"connection pool (?:is )?(?:full|limit|exhaust)",
+                r"connection pool (?:is )?(?:full|limit|exhaust)|connection slots",
             ),
         ),
         (
             ErrorKind.RATE_LIMIT,
             (
                 r"rate.?limit|too many requests|throttl|quota|requests? per|tokens? per (?:min|sec|day|hour)",
-                r"slow ?down|over.?limit|usage (?:cap|limit)|concurrency limit|retry.?after|request limit|\b429\b",
+                r"throughput.{0,20}exceed|slow ?down|over.?limit|usage (?:cap|limit)|concurrency limit|retry.?after",
+                r"request limit|\b429\b",
             ),
         ),
         (
@@ -129,13 +135,16 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                     r"(?:be )?(?:load|import|start|hydrat)"
                 ),
                 r"(?:image|container|function) (?:build|load|pull|start|import)\w* (?:fail|err)",
+                r"(?:while|when|on) (?:loading|importing|hydrating)(?:\W+\w+){0,2}? function",
+                r"function\b.{1,80} not found in app",
             ),
         ),
         (
             ErrorKind.CONNECTION,
             (
                 r"\btls\b|\bssl|certificate|handshake|x509|name resolution|getaddrinfo|\bdns\b|nxdomain|enotfound",
-                r"name or service not known|no such host|resolve|nodename|hostname|unknown host",
+                r"name or service not known|no such host|resolve(?! placeholder)|nodename|hostname|unknown host",
+                r"\blookup [\w.-]+(?: on \S+)?: (?!key)",
                 r"refused|econn|ehostunreach|enetunreach|no route|unreachable",
             ),
         ),
@@ -152,10 +161,12 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                     r"(?:config\w*|settings?|credentials?|secret|api[ _-]?key|option)(?: \S+){0,3} (?:is |was |are )?"
                     r"(?:not|missing|unset|undefined|empty|required|invalid|absent|must)"
                 ),
-                r"(?:is|was|are) (?:not set|unset|not defined|undefined)|must be set|not (?:been )?set\b|no value for",
+                r"(?:is|was|are) (?:not set|unset|not defined|undefined)|must be set|no value for",
+                r"(?<!reference )not (?:been )?set\b",
                 r"client (?:is |was |has )?(?:not|never|un)[ -]?(?:been )?(?:initiali[sz]ed|set|connected|configured)",
                 r"uninitiali[sz]ed client|client is none|no default (?:client|endpoint|url)|in (?:the )?config",
                 r"(?:settings?|config\w*|variable) [`'\"]?\w+[`'\"]?(?: \w+){0,3} (?:missing|required|absent)",
+                r"resolve placeholder|(?:is|was|are) not configured",
             ),
         ),
         (
@@ -182,7 +193,13 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"did not (?:\w+ )?(?:respond|answer|reply|complete|finish) (?:\w+ )*(?:within|in|after)",
             ),
         ),
-        (ErrorKind.CANCELLED, (r"cancel|client (?:closed|disconnected|went away|gone)|aborted by (?:the )?client",)),
+        (
+            ErrorKind.CANCELLED,
+            (
+                r"cancel|client (?:has )?(?:closed|disconnected|went away|gone)|aborted by (?:the )?client",
+                r"client ?abort|\babort ?error|operation was aborted",
+            ),
+        ),
         (
             ErrorKind.CONNECTION,
             (
@@ -190,15 +207,50 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"remote (?:end|host|protocol|peer)|(?:cannot|could not|unable to|failed to) (?:\w+ )?connect",
                 r"(?:cannot|could not|unable to|failed to) (?:\w+ )?reach",
                 r"connect (?:failed|call failed)|network|incomplete (?:read|message|chunk)|stream (?:reset|closed)",
+                r"no http response|failed to respond|ended prematurely|unexpected end of (?:stream|file)",
             ),
         ),
         (ErrorKind.UNAVAILABLE, (r"unavailable|bad gateway|no healthy|upstream|overloaded|circuit.?(?:breaker|open)",)),
     )
 )
 _UNSET: Final = re.compile(
-    r"'?NoneType'? object|is none\b|null ?pointer|null reference|of (?:undefined|null)\b|nil pointer|not init\w+ed",
+    r"'?NoneType'? object|is none\b|null ?pointer|null reference|of (?:undefined|null)\b|nil pointer|not init\w+ed|"
+    r"object reference not set|\bis null\b",
     re.IGNORECASE,
 )
+_CLIENT: Final = re.compile(
+    r"client|session|connection|channel|stub|cursor|engine|pool|\b(?:remote|spawn|map|call|invoke|request|get|post|put|"
+    r"send|publish|execute|query|predict|generate|infer|connect|lookup|from_name)\b",
+    re.IGNORECASE,
+)
+"""What is asked of something that calls others: a bug finds None anywhere, an unset client where it is used."""
+
+_BUG_TYPE: Final = re.compile(
+    r"^(?:index|key|type|attribute|name|lookup|assertion|zero ?division|arithmetic|recursion|unbound ?local|"
+    r"not ?implemented|reference|range) ?error$|null ?pointer|null ?reference|class ?cast|invalid ?cast|"
+    r"out ?of ?bounds|index ?out ?of ?range|invalid ?operation|illegal ?state|no ?such ?element|stack ?overflow|"
+    r"concurrent ?modification|^panic",
+    re.IGNORECASE,
+)
+_BUG_TEXT: Final = re.compile(
+    r"^runtime error:|^panic:|nil pointer dereference|invalid memory address|index out of (?:range|bounds)",
+    re.IGNORECASE,
+)
+"""What a language itself raises where the code is wrong. Its words ("invalid", "out of range", "not set") are about the
+code, not about what was asked of it."""
+
+_SAID_IN_A_BUG: Final = frozenset({ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT, ErrorKind.CONFIGURATION})
+_MORE_PRECISE: Final[Mapping[ErrorKind, frozenset[ErrorKind]]] = {
+    ErrorKind.CONNECTION: frozenset(ErrorKind),
+    ErrorKind.TIMEOUT: frozenset({ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT}),
+    ErrorKind.CANCELLED: frozenset(
+        {ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT, ErrorKind.CONTAINER, ErrorKind.TIMEOUT, ErrorKind.CONNECTION}
+    ),
+}
+"""Types that cover much ("ConnectionError": time-outs and pools as well): what a message may make of them."""
+_BROKEN_PIPE: Final = re.compile(r"broken ?pipe|epipe", re.IGNORECASE)
+"""Where an answer is written: whoever asked has gone."""
+
 _SETTING_NAME: Final = re.compile(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b")
 _LOOKUP: Final = re.compile(
     r"key|attribute|lookup|missing|required|not found|undefined|empty|absent|set\b", re.IGNORECASE
@@ -271,9 +323,12 @@ def classify(span: Span) -> ErrorSign:
     """What this failed span's error is about."""
     if span.attributes.get("modal.preempted") is True:
         return ErrorSign(ErrorKind.CONTAINER, 0.95, "modal.preempted")
-    return _classify(
+    sign = _classify(
         error_type_of(span), error_text(span), http_status(span), grpc_status(span), span.status == Status.TIMEOUT
     )
+    if span.kind == "server" and sign.kind == ErrorKind.CONNECTION and _BROKEN_PIPE.search(sign.because):
+        return replace(sign, kind=ErrorKind.CANCELLED)
+    return sign
 
 
 def classify_text(message: str | None, *, timed_out: bool = False) -> ErrorSign:
@@ -295,6 +350,8 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
             return worded
         if kind in _VAGUE_CODES and worded.kind not in (ErrorKind.GENERIC, ErrorKind.NONE, ErrorKind.CONNECTION):
             return worded
+        if kind == ErrorKind.UNAVAILABLE and worded.kind == ErrorKind.CONNECTION and _NOT_REACHED.search(message):
+            return worded
         return ErrorSign(kind, 0.95, f"{name} {code}")
     if timed_out and worded.kind not in (ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT):
         return ErrorSign(ErrorKind.TIMEOUT, 0.9, "status timeout")
@@ -304,29 +361,47 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
 
 
 def _by_words(type_words: str, message: str) -> ErrorSign:
-    for text, strength in ((type_words, 0.9), (message, 0.75)):
-        for kind, pattern in _WORDS:
-            found = pattern.search(text)
-            if found:
-                if kind == ErrorKind.CONNECTION and strength == 0.9:
-                    break  # "ConnectionError" covers time-outs and pools as well: let the message be more precise
-                return ErrorSign(kind, strength, found.group(0))
-    if type_words and _WORDS_CONNECTION.search(type_words):
-        return ErrorSign(ErrorKind.CONNECTION, 0.9, type_words)
+    if _BUG_TYPE.search(type_words) or _BUG_TEXT.search(message):
+        return _bug(type_words, message)
+    typed, said = _matched(type_words, 0.9), _matched(message, 0.75)
+    if typed is not None:
+        return said if said is not None and said.kind in _MORE_PRECISE.get(typed.kind, ()) else typed
+    return said or _setting(type_words, message) or _unset(type_words, message) or _other(type_words, message)
+
+
+def _bug(type_words: str, message: str) -> ErrorSign:
+    """A bug, unless it is how a missing setting or an exhausted resource came to light."""
+    found = _setting(type_words, message) or _unset(type_words, message)
+    if found is None:
+        said = _matched(message, 0.75)
+        found = said if said is not None and said.kind in _SAID_IN_A_BUG else None
+    return found or _other(type_words, message)
+
+
+def _matched(text: str, strength: float) -> ErrorSign | None:
+    for kind, pattern in _WORDS:
+        found = pattern.search(text)
+        if found:
+            return ErrorSign(kind, strength, found.group(0))
+    return None
+
+
+def _setting(type_words: str, message: str) -> ErrorSign | None:
     named = _SETTING_NAME.search(message)
     if named and (_LOOKUP.search(type_words) or _LOOKUP.search(message)):
         return ErrorSign(ErrorKind.CONFIGURATION, 0.75, named.group(0))
+    return None
+
+
+def _unset(type_words: str, message: str) -> ErrorSign | None:
     unset = _UNSET.search(message) or _UNSET.search(type_words)
-    if unset:
-        return ErrorSign(ErrorKind.UNSET_CLIENT, 0.5, unset.group(0))
+    return ErrorSign(ErrorKind.UNSET_CLIENT, 0.5, unset.group(0)) if unset and _CLIENT.search(message) else None
+
+
+def _other(type_words: str, message: str) -> ErrorSign:
     if type_words or message:
         return ErrorSign(ErrorKind.GENERIC, 0.6, type_words or message)
     return ErrorSign(ErrorKind.NONE, 0.3, "")
-
-
-_WORDS_CONNECTION: Final = re.compile(
-    "|".join(pattern.pattern for kind, pattern in _WORDS if kind == ErrorKind.CONNECTION), re.IGNORECASE
-)
 
 
 def _split_type(error_type: str) -> str:

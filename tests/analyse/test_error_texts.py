@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,18 @@ def failed(error_type: str | None, message: str | None, status: Status = Status.
         ("ZeroDivisionError", "division by zero", ErrorKind.GENERIC),
         ("TypeError", "unsupported operand type(s) for +", ErrorKind.GENERIC),
         ("IntegrityError", "duplicate key value violates unique constraint", ErrorKind.GENERIC),
+        ("IndexError", "list index out of range", ErrorKind.GENERIC),
+        (None, "runtime error: invalid memory address or nil pointer dereference", ErrorKind.GENERIC),
+        ("System.InvalidCastException", "Unable to cast object of type 'A' to type 'B'.", ErrorKind.GENERIC),
+        ("System.NullReferenceException", "Object reference not set to an instance of an object.", ErrorKind.GENERIC),
+        ("System.InvalidOperationException", "Connection string 'orders' is not configured.", ErrorKind.CONFIGURATION),
+        ("BeanCreationException", "Could not resolve placeholder 'orders.url'", ErrorKind.CONFIGURATION),
+        ("TaskCanceledException", "canceled due to the configured HttpClient.Timeout of 30 s", ErrorKind.TIMEOUT),
+        ("InputCancellation", "Input was cancelled: the container is being preempted", ErrorKind.CONTAINER),
+        ("sqlalchemy.exc.TimeoutError", "QueuePool limit of size 5 overflow 10 reached", ErrorKind.RESOURCE),
+        (None, "FATAL: remaining connection slots are reserved for superusers", ErrorKind.RESOURCE),
+        (None, "dial tcp: lookup orders on 10.96.0.10:53: server misbehaving", ErrorKind.CONNECTION),
+        ("NoHttpResponseException", "orders:8443 failed to respond", ErrorKind.CONNECTION),
         (None, None, ErrorKind.NONE),
     ],
 )
@@ -78,3 +91,16 @@ def test_a_server_that_answers_4xx_failed_although_its_status_is_unset() -> None
     answered = Span("t", "s", "a", "x", 0, 1, kind="server", attributes={"http.response.status_code": 400})
     assert is_error(answered)
     assert not is_error(Span("t", "s", "a", "x", 0, 1, attributes={"http.response.status_code": 302}))
+
+
+def test_a_broken_pipe_tells_a_server_that_its_caller_has_gone_and_a_caller_that_its_server_has() -> None:
+    span = failed("BrokenPipeError", "[Errno 32] Broken pipe")
+    assert classify(replace(span, kind="client")).kind == ErrorKind.CONNECTION
+    assert classify(replace(span, kind="server")).kind == ErrorKind.CANCELLED
+
+
+def test_unavailable_is_said_by_a_grpc_client_that_never_reached_anybody_and_by_servers() -> None:
+    refused = failed("RpcError", "connection refused: 10.0.0.7:80", **{"rpc.grpc.status_code": 14})
+    overloaded = failed("RpcError", "connection limit of the backend", **{"rpc.grpc.status_code": 14})
+    assert classify(refused).kind == ErrorKind.CONNECTION
+    assert classify(overloaded).kind == ErrorKind.UNAVAILABLE
