@@ -557,7 +557,10 @@ class Reader:
     def peers(
         self, unit: Unit, root: tuple[str, str], *, status: Status | None = Status.COMPLETED, limit: int = PEER_LIMIT
     ) -> tuple[Peer, ...]:
-        """Other units like this one: same root operation or same job; same model first, newest first."""
+        """Other units like this one: same root operation, else same job; same model first, newest first.
+
+        A unit without any span has no root: its job stands for its kind, else all executions do.
+        """
         summaries = trace_summaries.c
         trace = unit.trace
         day = _day(trace)
@@ -582,8 +585,10 @@ class Reader:
             return self._same_model_first(unit, wanted.where(or_(*alike)), limit)
         # A trace that lacks spans teaches the wrong template: only where no whole one is known, and never by its job.
         completed = statement.where(summaries.status == status.value)
-        whole = self._same_model_first(unit, completed.where(or_(*alike), summaries.complete), limit)
-        return whole or self._same_model_first(unit, completed.where(same_root), limit)
+        for kind in (*(and_(kind, summaries.complete) for kind in alike), same_root):
+            if found := self._same_model_first(unit, completed.where(kind), limit):
+                return found
+        return ()
 
     def _same_model_first(self, unit: Unit, statement: Select[Any], limit: int) -> tuple[Peer, ...]:
         found: tuple[Peer, ...] = ()
