@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ class SpanDraft:
     """A span under construction. ``start`` in ms since the start of the trace, on the true clock; methods chain.
 
     ``caller``: for the far end of a :meth:`call`, the client span that made it; None otherwise.
+    ``recorded``: the error, if it has a type, is told by an exception event too.
     """
 
     trace: TraceBuilder
@@ -47,6 +49,7 @@ class SpanDraft:
     version: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
     linked: list[SpanDraft] = field(default_factory=list)
+    recorded: bool = True
     exported: bool = True
     finished: bool = True
 
@@ -88,11 +91,16 @@ class SpanDraft:
         return server
 
     def fail(self, error_type: str | None = None, message: str | None = None, **attributes: Any) -> Self:
-        self.status, self.error_type, self.error_message = Status.FAILED, error_type, message
-        return self.set(**attributes)
+        return self.end_as(Status.FAILED, error_type, message).set(**attributes)
 
     def time_out(self, error_type: str | None = "TimeoutError", message: str | None = "timed out") -> Self:
-        self.status, self.error_type, self.error_message = Status.TIMEOUT, error_type, message
+        return self.end_as(Status.TIMEOUT, error_type, message)
+
+    def end_as(
+        self, status: Status, error_type: str | None = None, message: str | None = None, *, recorded: bool = True
+    ) -> Self:
+        """``status`` with what the span says about it; a completed span may tell of a handled error."""
+        self.status, self.error_type, self.error_message, self.recorded = status, error_type, message, recorded
         return self
 
     def set(self, **attributes: Any) -> Self:
@@ -121,7 +129,8 @@ class SpanDraft:
 class TraceBuilder:
     """Collects span drafts and builds a :class:`~otel_diag.model.Trace`. Same calls, same trace.
 
-    ``skew``: ms by which a service's clock is ahead of the true one.
+    ``skew``: ms by which a service's clock is ahead of the true one. ``resources``: resource attributes of a service,
+    such as ``host.name``.
     """
 
     def __init__(
@@ -141,6 +150,8 @@ class TraceBuilder:
         self.region = region
         self.started_at = started_at
         self.skew: dict[str, float] = {}
+        self.resources: dict[str, dict[str, Any]] = {}
+        self._numbers = itertools.count(1)
         self.drafts: list[SpanDraft] = []
         self._declared: Declared | None = None
 
@@ -150,9 +161,14 @@ class TraceBuilder:
     def add(
         self, service: str, operation: str, start: float, ms: float, kind: str, parent: SpanDraft | None
     ) -> SpanDraft:
-        draft = SpanDraft(self, service, operation, start, ms, kind, parent, len(self.drafts) + 1)
+        draft = SpanDraft(self, service, operation, start, ms, kind, parent, next(self._numbers))
         self.drafts.append(draft)
         return draft
+
+    def forget(self, drafts: Iterable[SpanDraft]) -> None:
+        """These never happened (a span that happened and was lost: :meth:`SpanDraft.drop`)."""
+        gone = {draft.number for draft in drafts}
+        self.drafts = [draft for draft in self.drafts if draft.number not in gone]
 
     def declare(self, status: Status, *, ms: float | None = None, message: str | None = None) -> Self:
         """What the runner records about the execution, beside or instead of spans."""
@@ -175,7 +191,7 @@ class TraceBuilder:
         end = epoch + round((draft.end + shift) * NANOS_PER_MS) if draft.finished else None
         status = draft.status if draft.finished else Status.RUNNING
         events: tuple[Event, ...] = ()
-        if draft.error_type is not None and draft.finished:
+        if draft.error_type is not None and draft.recorded and draft.finished:
             told = {"exception.type": draft.error_type, "exception.message": draft.error_message or ""}
             events = (Event("exception", end or start, told),)
         content = f"{draft.span_id}/{start}/{end}/{status}/{draft.error_message}/{sorted(draft.values.items())}"
@@ -197,6 +213,7 @@ class TraceBuilder:
             region=self.region if draft.parent is None else None,
             service_version=draft.version,
             attributes=dict(draft.values),
+            resource=self.resources.get(draft.service, {}),
             events=events,
             links=tuple(Link(self.trace_id, other.span_id) for other in draft.linked),
             content_hash=int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big", signed=True),

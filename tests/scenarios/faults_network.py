@@ -1,0 +1,148 @@
+"""Between two services: what was lost on the way, what never got there, and who was too slow for whom."""
+
+from __future__ import annotations
+
+from random import Random
+
+from otel_diag.model import RootCauseType as Type
+from tests.scenarios import choose, texts
+from tests.scenarios.cases import Made, NotHere, label, scenario
+from tests.scenarios.texts import ErrorText
+from tests.scenarios.worlds import Effect, Hop, Node, Query, Run, Work, World
+
+LOST = "the callee finished (or never saw the request) while the caller timed out"
+FINISHED = "the answer that was finished but not heard"
+
+
+def telling_span(run: Run, node: Node, hop: Hop):  # type: ignore[no-untyped-def]
+    """The span that tells of a failed call: the client's, or the caller itself where it makes none."""
+    return run.spans[id(hop)] if hop.client_name is not None else run.spans[id(node)]
+
+
+@scenario
+def lost_response(world: World, random: Random) -> Made:
+    _, hop = choose.one_of(random, choose.hops(world))
+    run = world.run(random, {id(hop): Effect(answer_lost=True)})
+    choose.skewed(world, random, run)
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+
+
+@scenario
+def lost_response_and_the_callee_noticed(world: World, random: Random) -> Made:
+    """The callee finished its work in time and could not send the answer."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    run = world.run(random, {id(hop): Effect(answer_lost=True, says_gone=random.choice(texts.CALLED_BACK[:4]))})
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+
+
+@scenario
+def lost_response_from_a_queue(world: World, random: Random) -> Made:
+    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.protocol == "queue"])
+    run = world.run(random, {id(hop): Effect(answer_lost=True)})
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+
+
+@scenario
+def lost_request(world: World, random: Random) -> Made:
+    """The callee never saw the request: only peers show that it makes spans, and is no mere dependency."""
+    if not world.is_learned:
+        raise NotHere
+    node, hop = choose.one_of(random, choose.hops(world))
+    run = world.run(random, {id(hop): Effect(request_lost=True)})
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [telling_span(run, node, hop)], LOST))
+
+
+@scenario
+def slow_server(world: World, random: Random) -> Made:
+    """Somewhere in the callee one thing takes longer than the caller waits."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    callee = hop.callee
+    things: list[Work | Query | Node] = [callee, *choose.works(world, [callee]), *choose.queries(world, [callee])]
+    thing = random.choice(things)
+    effects = {id(thing): Effect(extra_ms=hop.deadline * random.uniform(1.2, 2.5))}
+    how = random.random()
+    if how < 0.3:
+        effects[id(hop)] = Effect(says_gone=random.choice(texts.CALLED_BACK))
+    elif how < 0.5:
+        effects[id(hop)] = Effect(cancels=True)
+    run = world.run(random, effects)
+    choose.skewed(world, random, run)
+    why = "the callee was still working at the caller's deadline; the slow self time"
+    return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(thing)]], why))
+
+
+def never_reached(world: World, random: Random, errors: tuple[ErrorText, ...]) -> Made:
+    """A call fails on its way out; to a service, or to a database."""
+    effect = Effect(error=random.choice(errors), before_sending=True, after_ms=random.uniform(0.3, 60))
+    asked = choose.queries(world, choose.called(world))
+    if asked and random.random() < 0.3:
+        query = random.choice(asked)
+        run = world.run(random, {id(query): effect}, patient=True)
+        span = run.spans[id(query)]
+    else:
+        node, hop = choose.one_of(random, choose.hops(world))
+        run = world.run(random, {id(hop): effect}, patient=True)
+        span = telling_span(run, node, hop)
+    choose.skewed(world, random, run)
+    return Made(run.build(), label(Type.CONNECTION_FAILURE, [span], "the call never reached the callee"))
+
+
+@scenario
+def connection_refused(world: World, random: Random) -> Made:
+    return never_reached(world, random, texts.REFUSED)
+
+
+@scenario
+def dns_failure(world: World, random: Random) -> Made:
+    return never_reached(world, random, texts.DNS)
+
+
+@scenario
+def tls_failure(world: World, random: Random) -> Made:
+    return never_reached(world, random, texts.TLS)
+
+
+@scenario
+def unreachable_or_reset(world: World, random: Random) -> Made:
+    return never_reached(world, random, texts.UNREACHABLE + texts.RESET)
+
+
+STORM = "three or more failed attempts of one call, then giving up"
+
+
+@scenario
+def retry_storm(world: World, random: Random) -> Made:
+    """The attempts are refused on their way out, or answered with 503."""
+    node, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    errors = random.choice((texts.UNAVAILABLE, texts.REFUSED, texts.UNAVAILABLE))
+    effect = Effect(
+        error=random.choice(errors), before_sending=True, after_ms=random.uniform(1, 80), attempts=random.randint(3, 7)
+    )
+    run = world.run(random, {id(hop): effect}, patient=True)
+    return Made(run.build(), label(Type.RETRY_STORM, [telling_span(run, node, hop)], STORM))
+
+
+@scenario
+def retry_storm_against_a_failing_callee(world: World, random: Random) -> Made:
+    """Every attempt reaches the callee, which fails every time."""
+    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    effects = {
+        id(hop): Effect(attempts=random.randint(3, 6)),
+        id(hop.callee): Effect(error=random.choice(texts.BUG + texts.UNAVAILABLE), family="bug"),
+    }
+    run = world.run(random, effects, patient=True)
+    places = [run.spans[id(hop)], run.spans[id(hop.callee)]]
+    return Made(run.build(), label(Type.RETRY_STORM, places, f"{STORM}: the attempts, or the error they all met"))
+
+
+@scenario
+def retry_storm_of_timeouts(world: World, random: Random) -> Made:
+    """Precedence: every attempt times out on a callee that is too slow."""
+    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    effects = {
+        id(hop): Effect(attempts=random.randint(3, 5)),
+        id(hop.callee): Effect(extra_ms=hop.deadline * random.uniform(1.2, 2)),
+    }
+    run = world.run(random, effects, patient=choose.others(world, hop))
+    places = [run.spans[id(hop)], run.spans[id(hop.callee)]]
+    return Made(run.build(), label(Type.RETRY_STORM, places, f"{STORM}; before SERVICE_TIMEOUT in the table"))
