@@ -143,9 +143,10 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             ErrorKind.CONNECTION,
             (
                 r"\btls\b|\bssl|certificate|handshake|x509|name resolution|getaddrinfo|\bdns\b|nxdomain|enotfound",
-                r"name or service not known|no such host|resolve(?! placeholder)|nodename|hostname|unknown host",
+                r"name or service not known|no such host|gai ?error|host not found|nodename|hostname",
+                r"resolve(?! placeholder)",
                 r"\blookup [\w.-]+(?: on \S+)?: (?!key)",
-                r"refused|econn|ehostunreach|enetunreach|no route|unreachable",
+                r"refused|econn|ehostunreach|enetunreach|no route|unreachable|unknown host",
             ),
         ),
         (
@@ -203,7 +204,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
         (
             ErrorKind.CONNECTION,
             (
-                r"connection|connect error|disconnect|broken ?pipe|epipe|\beof\b|socket|reset by|peer closed",
+                r"connection|connect (?:error|exception)|connector|disconnect|broken ?pipe|epipe|\beof\b|socket",
+                r"reset by|peer closed",
                 r"remote (?:end|host|protocol|peer)|(?:cannot|could not|unable to|failed to) (?:\w+ )?connect",
                 r"(?:cannot|could not|unable to|failed to) (?:\w+ )?reach",
                 r"connect (?:failed|call failed)|network|incomplete (?:read|message|chunk)|stream (?:reset|closed)",
@@ -248,6 +250,9 @@ _MORE_PRECISE: Final[Mapping[ErrorKind, frozenset[ErrorKind]]] = {
     ),
 }
 """Types that cover much ("ConnectionError": time-outs and pools as well): what a message may make of them."""
+_VALIDATOR: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b", re.IGNORECASE)
+"""In the package of a type: ``javax.validation.ConstraintViolationException``."""
+
 _BROKEN_PIPE: Final = re.compile(r"broken ?pipe|epipe", re.IGNORECASE)
 """Where an answer is written: whoever asked has gone."""
 
@@ -326,7 +331,8 @@ def classify(span: Span) -> ErrorSign:
     sign = _classify(
         error_type_of(span), error_text(span), http_status(span), grpc_status(span), span.status == Status.TIMEOUT
     )
-    if span.kind == "server" and sign.kind == ErrorKind.CONNECTION and _BROKEN_PIPE.search(sign.because):
+    answers = span.kind not in ("client", "producer")
+    if answers and sign.kind == ErrorKind.CONNECTION and _BROKEN_PIPE.search(sign.because):
         return replace(sign, kind=ErrorKind.CANCELLED)
     return sign
 
@@ -339,6 +345,8 @@ def classify_text(message: str | None, *, timed_out: bool = False) -> ErrorSign:
 @lru_cache(maxsize=4096)
 def _classify(error_type: str, message: str, http: int | None, grpc: int | None, timed_out: bool) -> ErrorSign:
     type_words = _split_type(error_type)
+    if _VALIDATOR.search(error_type):
+        type_words = f"validation {type_words}"
     grpc = grpc if grpc is not None else _GRPC_NAMES.get(error_type.rpartition(".")[2].upper())
     http = http if http is not None else _http_in(message)
     worded = _by_words(type_words, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from otel_diag.analyse.baseline import GAP_MS, NETWORK_GAP_MS, Baseline
+from otel_diag.analyse.calls import is_call
 from otel_diag.analyse.classify import ErrorKind, classify
 from otel_diag.analyse.skew import Skew, is_hop
 from otel_diag.analyse.tree import Tree
@@ -17,7 +18,8 @@ _WORTH_A_WORD: Final = 0.1
 EXPECTED_SHARE: Final = 0.8
 """A hop that this share of the peers has is expected."""
 
-_FEWEST_PEERS: Final = 3
+FEWEST_PEERS: Final = 3
+"""From so many successful executions on, what all of them have is expected."""
 
 
 def find_gaps(tree: Tree, skew: Skew, baseline: Baseline) -> tuple[Gap, ...]:
@@ -34,7 +36,7 @@ def find_gaps(tree: Tree, skew: Skew, baseline: Baseline) -> tuple[Gap, ...]:
         if not children:
             continue
         hops = [c for c in children if is_hop(tree.spans[node], tree.spans[c])]
-        if tree.spans[node].kind in ("client", "producer") and hops:
+        if is_call(tree.spans[node]) and hops:
             gaps += _around_call(tree, skew, baseline, node, hops)
         else:
             gaps += _between_children(tree, skew, baseline, node)
@@ -125,7 +127,7 @@ def _between_children(tree: Tree, skew: Skew, baseline: Baseline, node: int) -> 
 def missing_hops(tree: Tree, baseline: Baseline, *, still_arriving: bool) -> tuple[MissingHop, ...]:
     """Hops that most peers have and this trace has not, outermost first; what only follows from those is left out."""
     template = baseline.template
-    if template.peers < _FEWEST_PEERS:
+    if template.peers < FEWEST_PEERS:
         return ()
     present: dict[str, list[int]] = {}
     for i, span in enumerate(tree.spans):
@@ -137,8 +139,8 @@ def missing_hops(tree: Tree, baseline: Baseline, *, still_arriving: bool) -> tup
         if share < EXPECTED_SHARE or callee in present or callee in gone or caller in gone:
             continue
         gone |= template.under(callee)
-        reason = _reason(tree, present.get(caller, []), still_arriving)
         service, operation = baseline.split_element(callee, services)
+        reason = "still_arriving" if still_arriving else _reason(tree, present.get(caller, []), service)
         found.append(
             MissingHop(
                 service=service,
@@ -155,22 +157,24 @@ def missing_hops(tree: Tree, baseline: Baseline, *, still_arriving: bool) -> tup
 _WORDS: Final = {
     "never_called": "{caller} never called {callee}; {share:.0%} of {peers} successful peers do",
     "not_exported": "{caller} called, but no span of {callee} came; {share:.0%} of {peers} successful peers have one",
-    "still_arriving": "{caller} called {callee}, whose spans may be on their way: the trace is still arriving",
+    "still_arriving": "no span of {callee} came from {caller} yet: the trace is still arriving",
 }
 
 
-def _reason(
-    tree: Tree, callers: list[int], still_arriving: bool
-) -> Literal["never_called", "not_exported", "still_arriving"]:
-    called = [i for i in callers if tree.spans[i].kind in ("client", "producer")]
-    reached = [i for i in called if not _never_left(tree.spans[i])]
-    if still_arriving and (called or not callers):
-        return "still_arriving"
-    return "not_exported" if reached else "never_called"
+def _reason(tree: Tree, callers: list[int], service: str) -> Literal["never_called", "not_exported"]:
+    """Whether any of the callers is a call to this service whose far end is absent."""
+    called = any(
+        is_call(tree.spans[i]) and not callee_spans(tree, i) and _may_have_reached(tree.spans[i], service)
+        for i in callers
+    )
+    return "not_exported" if called else "never_called"
 
 
-def _never_left(span: Span) -> bool:
-    return span.status == Status.FAILED and classify(span).kind == ErrorKind.CONNECTION
+def _may_have_reached(call: Span, service: str) -> bool:
+    if call.status == Status.FAILED and classify(call).kind == ErrorKind.CONNECTION:
+        return False
+    told = {name for name in (call.attributes.get("service.peer.name"), call.attributes.get("peer.service")) if name}
+    return not told or service in told
 
 
 def callee_spans(tree: Tree, node: int) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 
+from otel_diag.analyse.calls import is_call
 from otel_diag.analyse.classify import ErrorKind, classify, error_text, error_type_of, is_error
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT, Times, Tree
@@ -41,13 +42,14 @@ class Outcome:
 
 
 def find_root(tree: Tree) -> int | None:
-    """The top that speaks for the execution: of the newest attempt, a true root before an orphan, the earliest."""
+    """The top that speaks for the execution: of the newest attempt, a true root before an orphan, one that nothing else
+    here caused (by a link) before one that was, the earliest."""
     if not tree.roots:
         return None
-    lost = {*tree.orphans}
+    lost, caused = {*tree.orphans}, tree.linked_parents()
 
-    def rank(top: int) -> tuple[int, bool, int]:
-        return -(tree.spans[top].attempt or 0), top in lost, top
+    def rank(top: int) -> tuple[int, bool, bool, int]:
+        return -(tree.spans[top].attempt or 0), top in lost, top in caused, top
 
     return min(tree.roots, key=rank)
 
@@ -98,7 +100,7 @@ def _explaining_child(tree: Tree, times: Times, node: int) -> int | None:
     if cause is not None:
         return cause
     matching = [child for child in failed if _same_error(span, tree.spans[child])]
-    if not matching and _went_on(tree, times, node, failed[-1]) and (error_text(span) or error_type_of(span)):
+    if not matching and _went_on(tree, times, node, failed[-1]):
         return None
     not_cancelled = [c for c in failed if classify(tree.spans[c]).kind != ErrorKind.CANCELLED]
     return _decisive(times, matching or not_cancelled or failed)
@@ -112,16 +114,16 @@ def _was_heard(tree: Tree, times: Times, node: int, child: int) -> bool:
     slack = max((end - times[node][0]) // 50, 20_000_000)
     if child_end > end + slack:
         return not is_hop(span, below) or classify(span).kind != ErrorKind.TIMEOUT
-    if span.kind == "client" and classify(span).kind == ErrorKind.TIMEOUT and below.status == Status.FAILED:
+    if is_hop(span, below) and classify(span).kind == ErrorKind.TIMEOUT and below.status == Status.FAILED:
         waited_on = end - child_end
         return waited_on <= max(slack, (end - times[node][0]) * 3 // 10)
     return True
 
 
 def _recovered(tree: Tree, times: Times, child: int) -> bool:
-    """Whether a later attempt of the same call succeeded."""
+    """Whether a later attempt of the same call succeeded. Of a fan-out, what starts later is another call."""
     parent = tree.parents[child]
-    if parent == NO_PARENT:
+    if parent == NO_PARENT or _is_fan_out(tree, times, child):
         return False
     name = call_name(tree.spans[child])
     end = times[child][1]
@@ -156,23 +158,45 @@ def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequen
 
 
 def _is_symptom(span: Span) -> bool:
-    return span.kind not in ("client", "producer") and classify(span).kind in _SYMPTOMS
+    return not is_call(span) and classify(span).kind in _SYMPTOMS
 
 
 def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
     """Whether the parent went on after this child had failed, so that the error it ended with is another one.
 
-    It did other work with success, or took long by itself; an error that is passed on ends the parent at once.
+    It did other work with success, or took long by itself and then had something else to say; an error that is passed
+    on ends the parent at once.
     """
-    if ErrorKind.TIMEOUT in (classify(tree.spans[node]).kind, classify(tree.spans[child]).kind):
+    span = tree.spans[node]
+    if not (error_text(span) or error_type_of(span)):
+        return False
+    if ErrorKind.TIMEOUT in (classify(span).kind, classify(tree.spans[child]).kind):
         return False
     end = times[child][1]
-    others = [other for other in tree.children[node] if times[other][1] > end]
-    if any(times[other][0] >= end and not _unfinished_or_failed(tree.spans[other]) for other in others):
-        return True
     start, parent_end = times[node]
+    others = [other for other in tree.children[node] if end < times[other][1] and times[other][0] < parent_end]
+    if any(_is_other_work(tree, times, child, other) for other in others):
+        return True
     went_on_alone = not others and parent_end - end > max(_LONG_AFTER * (parent_end - start), _LONG_AFTER_NS)
-    return went_on_alone and not is_hop(tree.spans[node], tree.spans[child])
+    return went_on_alone and bool(error_text(span)) and not is_hop(span, tree.spans[child])
+
+
+def _is_other_work(tree: Tree, times: Times, failed: int, other: int) -> bool:
+    """Whether ``other`` was begun after ``failed`` had ended, and succeeded. One of many alike may have been asked for
+    before: a fan-out that starts its calls one by one does not look at their outcome until the end."""
+    if times[other][0] < times[failed][1] or _unfinished_or_failed(tree.spans[other]):
+        return False
+    return call_name(tree.spans[other]) != call_name(tree.spans[failed]) or not _is_fan_out(tree, times, failed)
+
+
+def _is_fan_out(tree: Tree, times: Times, child: int) -> bool:
+    """Whether the call ran beside others like it."""
+    parent, name = tree.parents[child], call_name(tree.spans[child])
+    start, end = times[child]
+    return any(
+        other != child and times[other][0] < end and times[other][1] > start and call_name(tree.spans[other]) == name
+        for other in tree.children[parent]
+    )
 
 
 def _same_error(parent: Span, child: Span) -> bool:
@@ -181,8 +205,8 @@ def _same_error(parent: Span, child: Span) -> bool:
         # A client span often has its status code and nothing else: "the router answered 502".
         kind = error_type_of(child)
         return bool(kind) and re.search(rf"\b{re.escape(kind)}\b", told) is not None
-    if not told or not said:
-        return False
+    if not told:
+        return bool(error_type_of(parent)) and error_type_of(parent) == error_type_of(child)
     return said in told or told in said or fuzz.token_set_ratio(told, said) >= _SIMILAR_TEXT
 
 

@@ -98,9 +98,12 @@ def estimate_skew(tree: Tree) -> Skew:
         calls[pair] = calls.get(pair, 0) + 1
         sent = times[child][0] - times[parent][0]
         high[pair] = min(sent, high.get(pair, sent))
+        heard = times[child][1] - times[parent][1]
         if _was_answered(caller, callee):
-            heard = times[child][1] - times[parent][1]
             low[pair] = max(heard, low.get(pair, heard))
+        elif times[child][0] > times[parent][1] and not _is_queued(caller, callee):
+            # By these clocks it began when its caller had gone, which a call that is waited for cannot.
+            low[pair] = max(min(heard, sent), low.get(pair, sent))
     offsets = {pair: ClockOffset(*pair, *_estimate(low.get(pair), upper), calls[pair]) for pair, upper in high.items()}
     return Skew(offsets, _adjusted(tree, times, clocks, offsets))
 
@@ -110,6 +113,11 @@ def _was_answered(caller: Span, callee: Span) -> bool:
     if caller.kind != "client" or callee.kind != "server" or callee.end_unix_nano is None:
         return False
     return caller.status == Status.COMPLETED and callee.status == Status.COMPLETED
+
+
+def _is_queued(caller: Span, callee: Span) -> bool:
+    """Whether a late start is nothing unusual: a message waits for its consumer, a link is no call."""
+    return caller.kind == "producer" or callee.kind == "consumer" or bool(callee.links)
 
 
 def _estimate(low: int | None, high: int) -> tuple[int, int]:

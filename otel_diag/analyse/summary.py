@@ -194,8 +194,9 @@ def _elements(tree: Tree) -> tuple[str, ...]:
 
 def _hops(tree: Tree) -> tuple[tuple[str, str], ...]:
     pairs: dict[tuple[str, str], None] = {}
+    linked = tree.linked_parents()
     for child in tree.preorder:
-        parent = tree.parents[child]
+        parent = linked.get(child, tree.parents[child])
         if parent != NO_PARENT and is_hop(tree.spans[parent], tree.spans[child]):
             pairs[tree.spans[parent].element, tree.spans[child].element] = None
             if len(pairs) == MAX_HOPS:

@@ -48,6 +48,21 @@ class Tree:
             yield node
             stack.extend(reversed(self.children[node]))
 
+    def linked_parents(self) -> Mapping[int, int]:
+        """{top: the span of this trace that its first link names}: what a message or a batch was caused by."""
+        linking = [top for top in self.roots if self.spans[top].links]
+        if not linking:
+            return {}
+        index = {span.span_id: i for i, span in enumerate(reversed(self.spans))}
+        last = len(self.spans) - 1
+        found: dict[int, int] = {}
+        for top in linking:
+            causes = (last - index[link.span_id] for link in self.spans[top].links if link.span_id in index)
+            cause = next((i for i in causes if i != top), None)
+            if cause is not None:
+                found[top] = cause
+        return found
+
     def adopt(self, parents: Mapping[int, int]) -> Tree:
         """The same forest with some tops hung under other spans: {top: new parent}. Must not form a cycle."""
         if not parents:

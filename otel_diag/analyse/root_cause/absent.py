@@ -54,7 +54,7 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
         yield from _incomplete_failure(ctx)
     elif ctx.status == Status.COMPLETED:
         for hop in ctx.missing:
-            if hop.reason != "never_called" and _counts(ctx, hop) and _whole_subtree(ctx, hop):
+            if hop.reason != "never_called" and _counts(ctx, hop) and _is_more_than_a_span(ctx, hop):
                 yield _incomplete(
                     hop.service, hop.operation, hop.reason, hop.detail, 0.6, _ids_of(ctx, hop), _ends(hop)
                 )
@@ -103,6 +103,21 @@ def _whole_subtree(ctx: Context, hop: MissingHop) -> bool:
     """Everything below the hop is absent, and that is more than one span: not one lost in transit."""
     under = ctx.baseline.template.under(f"{hop.service}.{hop.operation}")
     return len(under) > 1 and not any(ctx.span(i).element in under for i in ctx.raw.orphans)
+
+
+def _is_more_than_a_span(ctx: Context, hop: MissingHop) -> bool:
+    """All that is below the hop is absent, or all that its service does: one span may be lost on its way."""
+    if _whole_subtree(ctx, hop):
+        return True
+    if any(span.service == hop.service for span in ctx.tree.spans):
+        return False
+    template = ctx.baseline.template
+    own = [
+        element
+        for element, share in template.elements.items()
+        if share >= _ALWAYS and element.startswith(f"{hop.service}.")
+    ]
+    return len(own) > 1
 
 
 def _is_sure(ctx: Context, hop: MissingHop) -> bool:

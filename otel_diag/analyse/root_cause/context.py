@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +9,10 @@ from functools import cached_property
 from typing import Final
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS, Baseline, OperationStats
+from otel_diag.analyse.calls import is_call, is_to_a_store, is_to_a_third_party, peer_names
 from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text
 from otel_diag.analyse.critical_path import critical_path, self_times
-from otel_diag.analyse.gaps import callee_spans, missing_hops
+from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, callee_spans, missing_hops
 from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
 from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
 from otel_diag.analyse.tree import NO_PARENT, Tree, build_tree
@@ -22,10 +22,6 @@ _ADOPTION_WORK: Final = 2_000_000
 """Orphans times spans that may be compared in search of a parent: keeps a 100,000-span trace under a second."""
 
 _NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
-_DATABASE: Final = ("db.system", "db.system.name", "messaging.system", "messaging.system.name")
-_PUBLIC_HOST: Final = re.compile(r"(?:[a-z0-9_-]+\.)+(?:com|net|org|io|ai|dev|cloud|app|co|run|[a-z]{2})")
-_OWN_HOSTS: Final = (".modal.run", ".svc")
-_PEER_NAMES: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "rpc.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +132,8 @@ class Context:
 
     @cached_property
     def missing(self) -> tuple[MissingHop, ...]:
-        return missing_hops(self.tree, self.baseline, still_arriving=self.still_arriving)
+        # As received: an orphan that found a place below a call is not therefore what answered it.
+        return missing_hops(self.raw, self.baseline, still_arriving=self.still_arriving)
 
     @cached_property
     def running(self) -> tuple[int, ...]:
@@ -153,25 +150,35 @@ class Context:
 
     def is_call(self, node: int) -> bool:
         """Whether the span stands for a call to something outside its process."""
-        span = self.span(node)
-        return span.kind in ("client", "producer") or any(name in span.attributes for name in _DATABASE)
+        return is_call(self.span(node))
 
     def is_instrumented(self, node: int) -> bool | None:
         """Whether the far end of a call makes spans of its own, by what peers show; None when unknown."""
         span = self.span(node)
-        if any(name in span.attributes for name in _DATABASE):
-            return False
         template = self.baseline.template
         answered = template.callee_of(span.element)
         if answered is not None:
             return answered[1] >= 0.5 * template.elements.get(span.element, 1.0)
-        if template.elements.get(span.element, 0.0) > 0:
+        if template.elements.get(span.element, 0.0) > 0 or is_to_a_store(span):
             return False
-        names = peer_names(span)
         services = {s.service for s in self.tree.spans} - {span.service}
-        if services & set(names):
+        if services & set(peer_names(span)):
             return True
-        return False if any(map(_is_third_party, names)) else None
+        return False if is_to_a_third_party(span) else None
+
+    def unreached(self, node: int) -> tuple[str, str] | None:
+        """(service, operation) of a call that peers make from this span and that left no trace here."""
+        element = self.span(node).element
+        present = {self.span(child).element for child in self.tree.children[node]}
+        usual = EXPECTED_SHARE * self.baseline.template.elements.get(element, 1.0)
+        absent = [
+            callee
+            for (caller, callee), share in self.baseline.template.hops.items()
+            if caller == element and callee not in present and share >= usual
+        ]
+        if self.baseline.template.peers < FEWEST_PEERS or not absent:
+            return None
+        return self.baseline.split_element(absent[0], {s.service for s in self.tree.spans})
 
     def callee_name(self, node: int) -> str:
         """What to call the far end of a call in words: its service, as spans, peers or attributes name it."""
@@ -185,21 +192,12 @@ class Context:
 
     def expected_callee(self, node: int) -> tuple[str, str] | None:
         """(service, operation) that answers this call in peers."""
+        if unreached := self.unreached(node):
+            return unreached
         answered = self.baseline.template.callee_of(self.span(node).element)
         if answered is None:
             return None
         return self.baseline.split_element(answered[0], {s.service for s in self.tree.spans})
-
-
-def _is_third_party(name: str) -> bool:
-    """Whether this is the public name of a host of somebody else's. Modal's web endpoints are the user's own code."""
-    host = name.partition("//")[2].partition("/")[0] or name
-    host = host.partition(":")[0].lower()
-    return bool(_PUBLIC_HOST.fullmatch(host)) and not host.endswith(_OWN_HOSTS)
-
-
-def peer_names(span: Span) -> list[str]:
-    return [str(span.attributes[name]) for name in _PEER_NAMES if span.attributes.get(name)]
 
 
 def build_context(trace: Trace, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:
@@ -226,15 +224,14 @@ def _adoptions(tree: Tree, baseline: Baseline) -> Mapping[int, int]:
     """
     root = find_root(tree)
     parents = list(tree.parents)
-    index = {tree.spans[i].span_id: i for i in range(len(tree.spans) - 1, -1, -1)}
+    caused = tree.linked_parents()
     adopted: dict[int, int] = {}
     budget = _ADOPTION_WORK
     lost = {*tree.orphans}
     for top in tree.roots:
         if top == root:
             continue
-        linked = [index[link.span_id] for link in tree.spans[top].links if link.span_id in index]
-        candidates = [i for i in linked if not _is_above(parents, top, i)]
+        candidates = [caused[top]] if top in caused and not _is_above(parents, top, caused[top]) else []
         if not candidates and top in lost and budget > 0:
             budget -= len(tree.spans)
             candidates = _likely_parents(tree, baseline, parents, top)
@@ -252,7 +249,7 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
         encloses = span.start_unix_nano <= orphan.start_unix_nano and (
             span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
         )
-        open_call = span.kind in ("client", "producer") and span.service != orphan.service
+        open_call = is_call(span) and span.service != orphan.service
         open_call = open_call and not any(is_hop(span, tree.spans[c]) for c in tree.children[i])
         score = 0
         if open_call:

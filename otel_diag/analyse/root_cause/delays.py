@@ -133,7 +133,12 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
             continue
         declared = queue_ms(span)
         gap = 0.0
-        if parent != NO_PARENT and is_hop(ctx.span(parent), span) and _on_path(ctx, parent):
+        if (
+            parent != NO_PARENT
+            and is_hop(ctx.span(parent), span)
+            and _on_path(ctx, parent)
+            and _was_waited_for(ctx, node)
+        ):
             gap = _excess_send_gap(ctx, node)
         inside = 0.0
         if span.kind == "internal" and _QUEUES.search(words(span.operation)):
@@ -162,6 +167,14 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
     )
 
 
+def _was_waited_for(ctx: Context, callee: int) -> bool:
+    """Whether its start delayed the execution: within its caller, or for a message on the critical path itself."""
+    caller = ctx.tree.parents[callee]
+    if ctx.span(caller).kind == "producer" or ctx.span(callee).kind == "consumer":
+        return callee in ctx.critical_ms
+    return ctx.skew.times[callee][0] < ctx.skew.times[caller][1]
+
+
 def _on_path(ctx: Context, node: int) -> bool:
     """Whether the span or anything directly below it lies on the critical path."""
     return node in ctx.critical_ms or any(child in ctx.critical_ms for child in ctx.tree.children[node])
@@ -176,7 +189,7 @@ def _excess_send_gap(ctx: Context, callee: int) -> float:
     caller = ctx.tree.parents[callee]
     if caller == NO_PARENT or not is_hop(ctx.span(caller), ctx.span(callee)):
         return 0.0
-    if ctx.span(caller).kind not in ("client", "producer"):
+    if not ctx.is_call(caller):
         return _idle_before(ctx, caller, callee)
     offset = ctx.skew.between(ctx.span(caller), ctx.span(callee))
     if offset is not None and offset.offset_ns:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from otel_diag.analyse.classify import ErrorKind, classify
+from otel_diag.analyse.classify import ErrorKind, classify, is_error
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.delays import cold_start_below
 from otel_diag.analyse.root_cause.errors import quote
@@ -31,9 +31,11 @@ def timeout(ctx: Context) -> Iterable[Finding]:
         return
     working = _working_at_deadline(ctx, waiting)
     last = working[-1]
-    if not ctx.is_call(last) or ctx.span(last).kind == "consumer":
+    if not ctx.is_call(last):
         answer = _answer_before(ctx, waiting) if last == waiting else None
-        if answer is not None:
+        if last == waiting and ctx.unreached(waiting) is not None:
+            yield from _no_trace_of_callee(ctx, waiting)
+        elif answer is not None:
             yield _not_heard(ctx, waiting, answer)
         else:
             yield from _still_working(ctx, waiting, working)
@@ -41,6 +43,8 @@ def timeout(ctx: Context) -> Iterable[Finding]:
     finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
     if finished:
         yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
+    elif last != waiting and not is_error(ctx.span(last)):
+        yield from _still_working(ctx, waiting, working)  # a query that outlived the deadline of those above
     else:
         yield from _no_trace_of_callee(ctx, last)
 
@@ -67,15 +71,20 @@ def _working_at_deadline(ctx: Context, waiting: int) -> list[int]:
     slack = max((deadline - start) // 100, 20 * NANOS_PER_MS)
     path = [waiting]
     while True:
-        active = [
-            c
-            for c in ctx.tree.children[path[-1]]
-            if ctx.skew.times[c][0] < deadline
-            and (ctx.span(c).end_unix_nano is None or ctx.skew.times[c][1] >= deadline - slack)
-        ]
+        active = [c for c in ctx.tree.children[path[-1]] if _was_active(ctx, path[-1], c, deadline, slack)]
         if not active:
             return path
         path.append(max(active, key=lambda c: (min(ctx.skew.times[c][1], deadline) - ctx.skew.times[c][0], -c)))
+
+
+def _was_active(ctx: Context, caller: int, child: int, deadline: int, slack: int) -> bool:
+    """Whether it ran at the deadline; whatever the clocks say, a callee that took longer than its call did."""
+    start, end = ctx.skew.times[child]
+    if ctx.span(child).end_unix_nano is None:
+        return start < deadline
+    gave_up = is_hop(ctx.span(caller), ctx.span(child)) and is_error(ctx.span(caller))
+    outlasted = gave_up and end - start >= deadline - ctx.skew.times[caller][0] - slack
+    return outlasted or (start < deadline and end >= deadline - slack)
 
 
 def _answer_before(ctx: Context, waiting: int) -> int | None:
