@@ -76,3 +76,18 @@ def skewed(world: World, random: Random, run: Run, *, share: float = 0.4) -> Non
 def others(world: World, hop: Hop) -> list[Hop]:
     """Every call but this one."""
     return [one for node in world.nodes_of(world.root) for one in node.hops() if one is not hop]
+
+
+def above(world: World, hop: Hop) -> list[Hop]:
+    """This call and those it is made for, from the lowest to the root's."""
+    chain = [hop]
+    node, _ = world.callers[id(hop.callee)]
+    while id(node) in world.callers:
+        node, one = world.callers[id(node)]
+        chain.append(one)
+    return chain
+
+
+def depth(world: World, node: Node) -> int:
+    """Calls from the root down to it."""
+    return 0 if id(node) not in world.callers else 1 + depth(world, world.callers[id(node)][0])

@@ -7,7 +7,7 @@ from random import Random
 from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose
 from tests.scenarios.cases import Label, Made, NotHere, label, scenario, when_learned
-from tests.scenarios.worlds import Effect, Node, Query, Work, World
+from tests.scenarios.worlds import Effect, Hop, Node, Query, Together, Work, World, is_below
 
 SLOW = "completed, but one operation's self time on the critical path is far above its baseline"
 
@@ -112,3 +112,29 @@ def short_queue_delay(world: World, random: Random) -> Made:
     run = world.run(random, {id(hop): Effect(queue_ms=ms)}, patient=True)
     made = label(Type.QUEUE_DELAY, [run.spans[id(hop.callee)]], QUEUED)
     return Made(run.build(), made if world.is_learned else Label(None, why="less than 5 s, and no baseline"))
+
+
+@scenario
+def n_plus_one_calls(world: World, random: Random) -> Made:
+    """A service is asked once for each of many things."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    times = round(world.total * random.uniform(4, 6) / max(world.usual(hop.callee), 1e-3))
+    if not 20 <= times <= 150 or (not world.is_learned and world.total > 10_000):
+        raise NotHere
+    run = world.run(random, {id(hop): Effect(times=times)}, patient=True)
+    callee = run.spans[id(hop.callee)]
+    below = [draft for draft in run.trace.drafts if is_below(draft, callee)]
+    places = [callee, *([callee.caller] if callee.caller else []), *below]
+    why = f"{SLOW}: that of the call that is repeated, or of anything in it"
+    return Made(run.build(), when_learned(world, label(Type.PERFORMANCE_DEGRADATION, places, why)))
+
+
+@scenario
+def slow_in_one_of_two_parallel_branches(world: World, random: Random) -> Made:
+    """Parallel children: the longer branch is the critical path, and it is the slow one."""
+    groups = [step for node in choose.everywhere(world) for step in node.steps if isinstance(step, Together)]
+    group = choose.one_of(random, groups)
+    always = [hop for _, hop in choose.hops(world)]
+    hop = choose.one_of(random, [one for one in group.steps if isinstance(one, Hop) and one in always])
+    run = world.run(random, {id(hop.callee): Effect(extra_ms=far_beyond(world, random, 120))}, patient=True)
+    return Made(run.build(), label(Type.PERFORMANCE_DEGRADATION, [run.spans[id(hop.callee)]], SLOW))

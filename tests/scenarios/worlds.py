@@ -285,7 +285,22 @@ class World:
             self._finish(node)
             self._in_parallel(node)
         self._kinds_of_requests(root)
+        if random.random() < 0.12:
+            root = self._under_a_client(root)
         self._deadlines(root)
+        return root
+
+    def _under_a_client(self, entry: Node) -> Node:
+        """A script comes before the system, whose only span is its call."""
+        script = self._service(f"{self.word}-runner")
+        self.services.append(script)
+        quick = Spread(self.scale * 0.002, 0.1)
+        kinds = ("client", "server") if self._kinds_told else ("internal", "internal")
+        root = Node(script, names.client_name(self._random, "http", entry.operation), kinds[0], quick, quick)
+        hop = self._hop(root, entry, "http")
+        hop.client_name = None
+        root.steps.append(hop)
+        entry.kind = kinds[1]
         return root
 
     def _connect(self, caller: Node, service: Service, like: Node | None = None) -> Node:
@@ -397,11 +412,12 @@ class Effect:
     ``handled``: who called goes on as if nothing had happened. ``skipped``: it never happens. ``at_p99``: as slow as
     one in a hundred. ``times``: so often, one after the other, and the error is in the last one; with ``bad``, all at
     once, and it is in that one. ``marks``: attributes of its span. ``load_ms``: an operation first loads something.
+    ``at_once``: it begins without its usual work before.
 
     Of a hop: ``before_sending``: the error comes before the callee saw anything. ``request_lost``, ``answer_lost``;
     ``queue_ms``: on the way there; ``late_ms``: on the way back; ``killed_after_ms``: the callee dies, and its caller
     hears ``error`` ``heard_ms`` later; ``attempts``: so many. ``cancels``: a caller that gives up tells the callee.
-    ``says_gone``: what the callee says when it cannot answer.
+    ``says_gone``: what the callee says when it cannot answer. ``deadline``: instead of the usual one.
     """
 
     extra_ms: float = 0.0
@@ -413,6 +429,7 @@ class Effect:
     at_p99: bool = False
     times: int = 1
     bad: int | None = None
+    at_once: bool = False
     marks: dict[str, object] = field(default_factory=dict)
     load_ms: float | None = None
     load_name: str = "load"
@@ -425,6 +442,7 @@ class Effect:
     attempts: int = 1
     last_succeeds: bool = False
     cancels: bool = False
+    deadline: float | None = None
     says_gone: ErrorText | None = None
     late_ms: float = 0.0
 
@@ -499,7 +517,8 @@ class Run:
             load = self.span(node, effect.load_name, at, "internal", span).lasting(effect.load_ms)
             self.loads.append(load)
             at = load.end
-        at += node.before.draw(self.random)
+        before = node.before.draw(self.random)
+        at += min(before, 0.5) if effect.at_once else before
         if effect.error is not None and effect.after_ms is not None:
             return self.failed(node, span, span.start + effect.after_ms, self.own_problem(node, span, effect))
         for step in node.steps:
@@ -573,6 +592,8 @@ class Run:
     def repeatedly(self, node: Node, parent: SpanDraft, hop: Hop, at: float) -> Outcome:
         effect = self.effect(hop)
         outcome = self.call(node, parent, hop, at, effect, 0)
+        for _ in range(1, effect.times):
+            outcome = self.call(node, parent, hop, outcome.end, effect, 0)
         for attempt in range(1, effect.attempts):
             last = attempt == effect.attempts - 1
             pause = min(self.world.scale * 0.05 * 2**attempt, 2_000) * self.random.uniform(0.8, 1.2)
@@ -605,8 +626,9 @@ class Run:
             return Outcome(end)
         if effect.answer_lost:
             answer = inf
-        if answer > at + hop.deadline and (answer == inf or not self.is_patient(hop)):
-            end = at + hop.deadline
+        deadline = hop.deadline if effect.deadline is None else effect.deadline
+        if answer > at + deadline and (answer == inf or not self.is_patient(hop)):
+            end = at + deadline
             if effect.cancels and not effect.request_lost:
                 self.cancel(hop, end + hop.send.draw(self.random))
             text = (
