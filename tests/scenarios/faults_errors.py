@@ -35,6 +35,12 @@ def inside(world: World) -> list[Work | Query | Node]:
     return [*nodes, *choose.works(world, nodes)]
 
 
+def apis(world: World) -> list[Query]:
+    """Calls of somebody's API, which may refuse an input or have a quota; a database does not."""
+    queries = choose.queries(world, choose.called(world))
+    return [query for query in queries if not any(name.startswith("db.") for name in query.attributes)]
+
+
 @scenario
 def validation_error(world: World, random: Random) -> Made:
     return fails(world, random, Type.VALIDATION_ERROR, texts.VALIDATION, "validation", inside(world))
@@ -42,13 +48,13 @@ def validation_error(world: World, random: Random) -> Made:
 
 @scenario
 def validation_error_of_a_dependency(world: World, random: Random) -> Made:
-    places = list[Work | Query | Node](choose.queries(world, choose.called(world)))
+    places = list[Work | Query | Node](apis(world))
     return fails(world, random, Type.VALIDATION_ERROR, texts.VALIDATION, "validation", places)
 
 
 @scenario
 def rate_limited(world: World, random: Random) -> Made:
-    places = [*inside(world), *choose.queries(world, choose.called(world))]
+    places = [*inside(world), *apis(world)]
     return fails(world, random, Type.RATE_LIMITED, texts.RATE, "rate", places)
 
 
@@ -179,6 +185,8 @@ def configuration_error(world: World, random: Random) -> Made:
 def at_once(world: World, random: Random, kind: Type, errors: tuple[ErrorText, ...]) -> Made:
     """The root fails before any downstream call, in a small part of the usual time."""
     root = world.root
+    if root.kind == "client" or (root.kind == "internal" and not root.steps):
+        raise NotHere
     after = min(25.0, world.usual(root) * random.uniform(0.002, 0.03))
     effect = Effect(error=random.choice(errors), after_ms=after)
     why = "the root failed before any downstream call"

@@ -166,7 +166,7 @@ def slow_branch_that_was_not_awaited_longer(world: World, random: Random) -> Mad
     hops = sorted((one for one in group.steps if isinstance(one, Hop) and one in always), key=ceiling)
     if len(hops) < 2:
         raise NotHere
-    room = world.usual(hops[-1].callee) * 0.5 - ceiling(hops[0])
-    if room < world.usual(hops[0].callee) * 3:
+    room = world.usual(hops[-1].callee) * 0.6 - ceiling(hops[0])
+    if room < world.usual(hops[0].callee):
         raise NotHere
     return fine(world.run(random, {id(hops[0].callee): Effect(extra_ms=room)}, patient=True))

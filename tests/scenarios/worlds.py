@@ -415,9 +415,9 @@ class Effect:
     ``at_once``: it begins without its usual work before.
 
     Of a hop: ``before_sending``: the error comes before the callee saw anything. ``request_lost``, ``answer_lost``;
-    ``queue_ms``: on the way there; ``late_ms``: on the way back; ``killed_after_ms``: the callee dies, and its caller
-    hears ``error`` ``heard_ms`` later; ``attempts``: so many. ``cancels``: a caller that gives up tells the callee.
-    ``says_gone``: what the callee says when it cannot answer. ``deadline``: instead of the usual one.
+    ``queue_ms``: on the way there; ``killed_after_ms``: the callee dies, and its caller hears ``error`` ``heard_ms``
+    later; ``attempts``: so many. ``cancels``: a caller that gives up tells the callee. ``says_gone``: what the callee
+    says when it cannot answer. ``deadline``: instead of the usual one.
     """
 
     extra_ms: float = 0.0
@@ -444,7 +444,6 @@ class Effect:
     cancels: bool = False
     deadline: float | None = None
     says_gone: ErrorText | None = None
-    late_ms: float = 0.0
 
 
 NOTHING = Effect()
@@ -470,7 +469,6 @@ class Run:
         self.patient = patient if isinstance(patient, bool) else {id(hop) for hop in patient}
         self.kind = random.randrange(world.kinds)
         self.spans: dict[int, SpanDraft] = {}
-        self.attempts: list[SpanDraft] = []
         self.loads: list[SpanDraft] = []
         number = random.getrandbits(31) + 1
         self.trace = TraceBuilder(
@@ -609,7 +607,6 @@ class Run:
             client = self.span(node, hop.client_name, at, "producer" if hop.protocol == "queue" else "client", parent)
             self.describe_client(node, hop, client, attempt)
             self.spans[id(hop)] = client
-            self.attempts.append(client)
         if effect.before_sending and effect.error is not None:
             end = at + (effect.after_ms or 1.0)
             return self.heard(node, parent, hop, client, end, effect.error, effect.family)
@@ -618,7 +615,7 @@ class Run:
         if not effect.request_lost:
             outcome = self.serve(node, hop, client, parent, arrival, effect)
             problem = outcome.problem
-            answer = outcome.end + hop.back.draw(self.random) + effect.late_ms
+            answer = outcome.end + hop.back.draw(self.random)
         if not hop.awaited:
             end = at + hop.send.draw(self.random)
             if client is not None:
