@@ -7,7 +7,9 @@ from random import Random
 from typing import TypeVar
 
 from tests.scenarios.cases import NotHere
-from tests.scenarios.worlds import Hop, Node, Query, Run, Together, Work, World
+from tests.scenarios.plans import Hop, Node, Query, Together, Work
+from tests.scenarios.runs import Run
+from tests.scenarios.worlds import World
 
 T = TypeVar("T")
 
@@ -39,6 +41,16 @@ def works(world: World, nodes: Sequence[Node]) -> list[Work]:
 
 def queries(world: World, nodes: Sequence[Node]) -> list[Query]:
     return [step for node in nodes for step in steps(node) if isinstance(step, Query)]
+
+
+def leaves(world: World, nodes: Sequence[Node]) -> list[Work | Query]:
+    """Spans without children of these operations."""
+    return [*works(world, nodes), *queries(world, nodes)]
+
+
+def places(world: World, nodes: Sequence[Node]) -> list[Work | Node]:
+    """These operations, and spans of their own in them."""
+    return [*nodes, *works(world, nodes)]
 
 
 def steps(node: Node) -> list[Work | Query | Hop]:

@@ -8,9 +8,11 @@ from otel_diag.model import RootCauseType as Type
 from otel_diag.model import Status
 from otel_diag.testing import SpanDraft, TraceBuilder
 from tests.scenarios import choose, texts
-from tests.scenarios.cases import Label, Made, NotHere, label, scenario
+from tests.scenarios.cases import Label, Made, NotHere, Place, label, scenario
 from tests.scenarios.faults_network import telling_span
-from tests.scenarios.worlds import Effect, Hop, Node, Run, Work, World, is_below
+from tests.scenarios.plans import Hop, Node
+from tests.scenarios.runs import Effect, Run, is_below
+from tests.scenarios.worlds import World
 
 
 @scenario
@@ -152,7 +154,7 @@ def timeout_whose_far_end_still_arrives(world: World, random: Random) -> Made:
     run = world.run(random, {id(hop): Effect(answer_lost=True)})
     for draft in subtree(run, run.spans[id(hop.callee)]):
         draft.drop()
-    places = [place(hop.callee), telling_span(run, node, hop)]
+    places: list[Place | SpanDraft] = [place(hop.callee), telling_span(run, node, hop)]
     why = "spans are still arriving: the hop's callee is missing, its client span is what there is of it"
     return Made(run.build(), label(Type.INCOMPLETE_TRACE, places, why), still_arriving=True)
 
@@ -176,7 +178,7 @@ def container_lost_without_announcement(world: World, random: Random) -> Made:
 def error_in_a_trace_without_its_root(world: World, random: Random) -> Made:
     """The root was never exported; the runner told that the execution failed."""
     callee = choose.one_of(random, choose.called(world))
-    thing: Work | Node = choose.one_of(random, [callee, *choose.works(world, [callee])])
+    thing = choose.one_of(random, choose.places(world, [callee]))
     run = world.run(random, {id(thing): Effect(error=random.choice(texts.BUG), family="bug")}, patient=True)
     root = run.trace.drafts[0].drop()
     run.trace.declare(Status.FAILED, ms=root.ms, message=random.choice((None, "failed", root.error_message)))

@@ -7,9 +7,11 @@ from random import Random
 from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
+from tests.scenarios.plans import Node, Query, Work
+from tests.scenarios.runs import Effect
 from tests.scenarios.texts import ErrorText
 from tests.scenarios.wire import status_of
-from tests.scenarios.worlds import Effect, Node, Query, Work, World
+from tests.scenarios.worlds import World
 
 DEEPEST = "the span that carries the decisive evidence (the error)"
 
@@ -136,8 +138,7 @@ def handled_error_beside_the_real_one(world: World, random: Random) -> Made:
     """Something failed early and was made up for; what counts fails elsewhere, and later."""
     nodes = choose.everywhere(world)
     thing = choose.one_of(random, choose.works(world, choose.called(world)))
-    others = [one for one in [*choose.works(world, nodes), *choose.queries(world, nodes)] if one is not thing]
-    first = choose.one_of(random, list[Work | Query](others))
+    first = choose.one_of(random, [one for one in choose.leaves(world, nodes) if one is not thing])
     effects = {
         id(first): Effect(error=random.choice(texts.REFUSED + texts.RATE + texts.CACHE), handled=True),
         id(thing): Effect(error=random.choice(texts.BUG), family="bug"),
@@ -204,7 +205,7 @@ def at_once(world: World, random: Random, kind: Type, errors: tuple[ErrorText, .
 def one_bad_leaf_of_a_fan_out(world: World, random: Random) -> Made:
     """300 to 1,000 spans at once, one of which fails."""
     node = choose.one_of(random, choose.called(world))
-    leaves: Work | Query = choose.one_of(random, [*choose.works(world, [node]), *choose.queries(world, [node])])
+    leaves = choose.one_of(random, choose.leaves(world, [node]))
     count = random.randint(300, 1000)
     errors = texts.BUG if isinstance(leaves, Work) else dependency_errors(leaves)
     kind = Type.SERVICE_ERROR if isinstance(leaves, Work) else Type.DEPENDENCY_FAILURE

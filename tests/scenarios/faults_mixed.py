@@ -10,7 +10,9 @@ from tests.scenarios.cases import Made, NotHere, label, scenario
 from tests.scenarios.faults_absence import killed
 from tests.scenarios.faults_network import FINISHED, telling_span
 from tests.scenarios.faults_time import COLD, SLOW, far_beyond
-from tests.scenarios.worlds import Effect, Together, Work, World
+from tests.scenarios.plans import Hop, Node, Together, Work
+from tests.scenarios.runs import Effect
+from tests.scenarios.worlds import World
 
 SYMPTOM = "an error that is a symptom of an earlier timeout"
 
@@ -40,7 +42,7 @@ def error_that_follows_from_a_slow_callee(world: World, random: Random) -> Made:
     return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(hop.callee)]], why))
 
 
-def last_call(world: World, random: Random):  # type: ignore[no-untyped-def]
+def last_call(world: World, random: Random) -> tuple[Node, Hop]:
     """A call after which its caller does nothing but end, and that has a span to tell of its timeout."""
     found = [
         (node, hop) for node, hop in choose.hops(world) if hop.client_name and node.steps and node.steps[-1] is hop

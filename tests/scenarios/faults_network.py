@@ -5,16 +5,19 @@ from __future__ import annotations
 from random import Random
 
 from otel_diag.model import RootCauseType as Type
+from otel_diag.testing import SpanDraft
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
+from tests.scenarios.plans import Hop, Node, Query, Work
+from tests.scenarios.runs import Effect, Run
 from tests.scenarios.texts import ErrorText
-from tests.scenarios.worlds import Effect, Hop, Node, Query, Run, Work, World
+from tests.scenarios.worlds import World
 
 LOST = "the callee finished (or never saw the request) while the caller timed out"
 FINISHED = "the answer that was finished but not heard"
 
 
-def telling_span(run: Run, node: Node, hop: Hop):  # type: ignore[no-untyped-def]
+def telling_span(run: Run, node: Node, hop: Hop) -> SpanDraft:
     """The span that tells of a failed call: the client's, or the caller itself where it makes none."""
     return run.spans[id(hop)] if hop.client_name is not None else run.spans[id(node)]
 
@@ -173,8 +176,7 @@ def a_deadline_on_every_level(world: World, random: Random) -> Made:
         effects[id(hop)].answer_lost = True
         run = world.run(random, effects)
         return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
-    things: list[Work | Node] = [hop.callee, *choose.works(world, [hop.callee])]
-    thing = random.choice(things)
+    thing = random.choice(choose.places(world, [hop.callee]))
     effects[id(thing)] = Effect(extra_ms=max(one.deadline or 0 for one in effects.values()) * random.uniform(1.5, 3))
     run = world.run(random, effects)
     why = "the callee was still working at the caller's deadline; the slow self time"

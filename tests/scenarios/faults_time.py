@@ -7,7 +7,9 @@ from random import Random
 from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose
 from tests.scenarios.cases import Label, Made, NotHere, label, scenario, when_learned
-from tests.scenarios.worlds import Effect, Hop, Node, Query, Run, Together, Work, World, is_below
+from tests.scenarios.plans import Hop, Node, Query, Together, Work
+from tests.scenarios.runs import Effect, Run, is_below
+from tests.scenarios.worlds import World
 
 SLOW = "completed, but one operation's self time on the critical path is far above its baseline"
 
@@ -15,7 +17,7 @@ SLOW = "completed, but one operation's self time on the critical path is far abo
 def far_beyond(world: World, random: Random, constant_s: float) -> float:
     """A delay in ms that no ordinary spread explains; without a baseline, beyond the constant."""
     if world.is_learned:
-        return world.total * random.uniform(4, 12) + 30
+        return world.total * random.uniform(5, 12) + 30
     return constant_s * 1e3 * random.uniform(1.1, 2) + world.total * 2
 
 
@@ -39,8 +41,8 @@ def slow_operation(world: World, random: Random) -> Made:
 def deploy_regression(world: World, random: Random) -> Made:
     """A new version of a service is slow; without a baseline nobody can know."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Node]([*nodes, *choose.works(world, nodes)]))
-    extra = world.total * random.uniform(3, 8) + 30
+    thing = choose.one_of(random, choose.places(world, nodes))
+    extra = world.total * random.uniform(5, 9) + 30
     run = world.run(random, {id(thing): Effect(extra_ms=extra)}, patient=True)
     within_constants(world, run)
     span = run.spans[id(thing)]
@@ -54,7 +56,7 @@ def deploy_regression(world: World, random: Random) -> Made:
 @scenario
 def n_plus_one(world: World, random: Random) -> Made:
     query = choose.one_of(random, choose.queries(world, choose.called(world)))
-    times = round(world.total * random.uniform(4, 7) / query.takes.median)
+    times = round(world.total * random.uniform(5, 8) / query.takes.median)
     if not 30 <= times <= 700:
         raise NotHere
     run = world.run(random, {id(query): Effect(times=times)}, patient=True)
@@ -100,7 +102,7 @@ def short_cold_start(world: World, random: Random) -> Made:
     _, hop = choose.one_of(random, choose.hops(world))
     if not world.is_learned and world.total > 1_000:
         raise NotHere
-    ms = world.total * random.uniform(4, 8) + 30 if world.is_learned else random.uniform(500, 3_500)
+    ms = world.total * random.uniform(5, 9) + 30 if world.is_learned else random.uniform(500, 3_500)
     effects = {id(hop): Effect(queue_ms=ms), id(hop.callee): Effect(marks={"faas.coldstart": True})}
     run = world.run(random, effects, patient=True)
     made = label(Type.COLD_START, [run.spans[id(hop.callee)]], COLD)
@@ -127,7 +129,7 @@ def short_queue_delay(world: World, random: Random) -> Made:
     _, hop = choose.one_of(random, choose.hops(world))
     if not world.is_learned and world.total > 1_000:
         raise NotHere
-    ms = world.total * random.uniform(4, 8) + 30 if world.is_learned else random.uniform(500, 3_500)
+    ms = world.total * random.uniform(5, 9) + 30 if world.is_learned else random.uniform(500, 3_500)
     run = world.run(random, {id(hop): Effect(queue_ms=ms)}, patient=True)
     made = label(Type.QUEUE_DELAY, [run.spans[id(hop.callee)]], QUEUED)
     return Made(run.build(), made if world.is_learned else Label(None, why="less than 5 s, and no baseline"))
@@ -137,7 +139,7 @@ def short_queue_delay(world: World, random: Random) -> Made:
 def n_plus_one_calls(world: World, random: Random) -> Made:
     """A service is asked once for each of many things."""
     _, hop = choose.one_of(random, choose.hops(world))
-    times = round(world.total * random.uniform(4, 6) / max(world.usual(hop.callee), 1e-3))
+    times = round(world.total * random.uniform(5, 7) / max(world.usual(hop.callee), 1e-3))
     if not 20 <= times <= 150:
         raise NotHere
     run = world.run(random, {id(hop): Effect(times=times)}, patient=True)

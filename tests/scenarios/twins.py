@@ -7,8 +7,10 @@ from random import Random
 from otel_diag.model import Status
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, healthy
+from tests.scenarios.plans import Hop, Together, ceiling
+from tests.scenarios.runs import Effect, Run
 from tests.scenarios.wire import status_of
-from tests.scenarios.worlds import Effect, Hop, Query, Run, Together, Work, World, ceiling
+from tests.scenarios.worlds import World
 
 FINE = Label(None, why="completed, and within its baseline")
 
@@ -33,7 +35,7 @@ def skewed_clocks(world: World, random: Random) -> Made:
 def handled_error(world: World, random: Random) -> Made:
     """A query, some work or a call fails, and whoever made it goes on."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Query]([*choose.works(world, nodes), *choose.queries(world, nodes)]))
+    thing = choose.one_of(random, choose.leaves(world, nodes))
     errors = random.choice((texts.BUG, texts.SQL, texts.RATE, texts.VALIDATION, texts.REFUSED, texts.CACHE))
     return fine(world.run(random, {id(thing): Effect(error=random.choice(errors), handled=True)}))
 
@@ -107,7 +109,7 @@ def one_span_lost(world: World, random: Random) -> Made:
 def one_in_a_hundred(world: World, random: Random) -> Made:
     """One step at its 99th percentile."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Query]([*choose.works(world, nodes), *choose.queries(world, nodes)]))
+    thing = choose.one_of(random, choose.leaves(world, nodes))
     return fine(world.run(random, {id(thing): Effect(at_p99=True)}))
 
 
