@@ -55,7 +55,7 @@ class NotHere(Exception):
 
 @dataclass(frozen=True)
 class Made:
-    """What a scenario makes in a world. ``without_baseline``: let the engine know no peers."""
+    """What a scenario makes in a world."""
 
     trace: Trace
     label: Label

@@ -7,7 +7,9 @@ from random import Random
 from typing import TypeVar
 
 from tests.scenarios.cases import NotHere
-from tests.scenarios.worlds import Hop, Node, Query, Run, Together, Work, World
+from tests.scenarios.plans import Hop, Node, Query, Together, Work
+from tests.scenarios.runs import Run
+from tests.scenarios.worlds import World
 
 T = TypeVar("T")
 
@@ -39,6 +41,16 @@ def works(world: World, nodes: Sequence[Node]) -> list[Work]:
 
 def queries(world: World, nodes: Sequence[Node]) -> list[Query]:
     return [step for node in nodes for step in steps(node) if isinstance(step, Query)]
+
+
+def leaves(world: World, nodes: Sequence[Node]) -> list[Work | Query]:
+    """Spans without children of these operations."""
+    return [*works(world, nodes), *queries(world, nodes)]
+
+
+def places(world: World, nodes: Sequence[Node]) -> list[Work | Node]:
+    """These operations, and spans of their own in them."""
+    return [*nodes, *works(world, nodes)]
 
 
 def steps(node: Node) -> list[Work | Query | Hop]:
@@ -76,3 +88,18 @@ def skewed(world: World, random: Random, run: Run, *, share: float = 0.4) -> Non
 def others(world: World, hop: Hop) -> list[Hop]:
     """Every call but this one."""
     return [one for node in world.nodes_of(world.root) for one in node.hops() if one is not hop]
+
+
+def above(world: World, hop: Hop) -> list[Hop]:
+    """This call and those it is made for, from the lowest to the root's."""
+    chain = [hop]
+    node, _ = world.callers[id(hop.callee)]
+    while id(node) in world.callers:
+        node, one = world.callers[id(node)]
+        chain.append(one)
+    return chain
+
+
+def depth(world: World, node: Node) -> int:
+    """Calls from the root down to it."""
+    return 0 if id(node) not in world.callers else 1 + depth(world, world.callers[id(node)][0])

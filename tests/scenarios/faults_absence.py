@@ -8,9 +8,11 @@ from otel_diag.model import RootCauseType as Type
 from otel_diag.model import Status
 from otel_diag.testing import SpanDraft, TraceBuilder
 from tests.scenarios import choose, texts
-from tests.scenarios.cases import Label, Made, NotHere, label, scenario
+from tests.scenarios.cases import Label, Made, NotHere, Place, label, scenario
 from tests.scenarios.faults_network import telling_span
-from tests.scenarios.worlds import Effect, Hop, Node, Run, World, is_below
+from tests.scenarios.plans import Hop, Node
+from tests.scenarios.runs import Effect, Run, is_below
+from tests.scenarios.worlds import World
 
 
 @scenario
@@ -143,3 +145,53 @@ def setting_missing_without_span(world: World, random: Random) -> Made:
     told = f"{text.type}: {text.message}" if text.type else text.message
     made = declared(world, random, told, min(25.0, world.usual(world.root) * 0.05)).build()
     return Made(made, Label(Type.CONFIGURATION_ERROR, (), "as above, with text that names a setting"))
+
+
+@scenario
+def timeout_whose_far_end_still_arrives(world: World, random: Random) -> Made:
+    """Whether the callee finished cannot be known yet."""
+    node, hop = expected(world, random, with_client=True)
+    run = world.run(random, {id(hop): Effect(answer_lost=True)})
+    for draft in subtree(run, run.spans[id(hop.callee)]):
+        draft.drop()
+    places: list[Place | SpanDraft] = [place(hop.callee), telling_span(run, node, hop)]
+    why = "spans are still arriving: the hop's callee is missing, its client span is what there is of it"
+    return Made(run.build(), label(Type.INCOMPLETE_TRACE, places, why), still_arriving=True)
+
+
+@scenario
+def container_lost_without_announcement(world: World, random: Random) -> Made:
+    """The callee's span never came, what it had caused did: it was there when the connection closed."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    effect = killed(world, random, hop, texts.DISCONNECTED)
+    effect.killed_after_ms = hop.callee.ceiling * 2
+    run = world.run(random, {id(hop): effect}, patient=True)
+    server = run.spans[id(hop.callee)]
+    if not any(draft.exported and is_below(draft, server) for draft in run.trace.drafts):
+        raise NotHere
+    server.drop()
+    why = "container lost: its children came and it never did; it has no span to name"
+    return Made(run.build(), label(Type.MODAL_EXECUTION_FAILURE, [], why))
+
+
+@scenario
+def error_in_a_trace_without_its_root(world: World, random: Random) -> Made:
+    """The root was never exported; the runner told that the execution failed."""
+    callee = choose.one_of(random, choose.called(world))
+    thing = choose.one_of(random, choose.places(world, [callee]))
+    run = world.run(random, {id(thing): Effect(error=random.choice(texts.BUG), family="bug")}, patient=True)
+    root = run.trace.drafts[0].drop()
+    run.trace.declare(Status.FAILED, ms=root.ms, message=random.choice((None, "failed", root.error_message)))
+    why = "the span that carries the decisive evidence (the error)"
+    return Made(run.build(), label(Type.SERVICE_ERROR, [run.spans[id(thing)]], why))
+
+
+@scenario
+def failed_and_nothing_says_why(world: World, random: Random) -> Made:
+    """The runner calls it a failure, all spans are fine."""
+    if not choose.hops(world):
+        raise NotHere
+    run = world.run(random)
+    message = random.choice((None, "failed", "status: error"))
+    run.trace.declare(Status.FAILED, ms=run.trace.drafts[0].ms * 1.02, message=message)
+    return Made(run.build(), Label(Type.UNKNOWN, (), "failed, and the evidence fits nothing (or inconclusive)"))

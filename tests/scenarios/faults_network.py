@@ -5,16 +5,19 @@ from __future__ import annotations
 from random import Random
 
 from otel_diag.model import RootCauseType as Type
+from otel_diag.testing import SpanDraft
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
+from tests.scenarios.plans import Hop, Node, Query, Work
+from tests.scenarios.runs import Effect, Run
 from tests.scenarios.texts import ErrorText
-from tests.scenarios.worlds import Effect, Hop, Node, Query, Run, Work, World
+from tests.scenarios.worlds import World
 
 LOST = "the callee finished (or never saw the request) while the caller timed out"
 FINISHED = "the answer that was finished but not heard"
 
 
-def telling_span(run: Run, node: Node, hop: Hop):  # type: ignore[no-untyped-def]
+def telling_span(run: Run, node: Node, hop: Hop) -> SpanDraft:
     """The span that tells of a failed call: the client's, or the caller itself where it makes none."""
     return run.spans[id(hop)] if hop.client_name is not None else run.spans[id(node)]
 
@@ -146,3 +149,55 @@ def retry_storm_of_timeouts(world: World, random: Random) -> Made:
     run = world.run(random, effects, patient=choose.others(world, hop))
     places = [run.spans[id(hop)], run.spans[id(hop.callee)]]
     return Made(run.build(), label(Type.RETRY_STORM, places, f"{STORM}; before SERVICE_TIMEOUT in the table"))
+
+
+@scenario
+def one_attempt_that_counted_its_resends(world: World, random: Random) -> Made:
+    """A client that makes one span of all attempts, and says how often it sent again."""
+    node, hop = choose.one_of(
+        random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name and hop.protocol == "http"]
+    )
+    effect = Effect(error=random.choice(texts.UNAVAILABLE), before_sending=True, after_ms=random.uniform(20, 900))
+    run = world.run(random, {id(hop): effect}, patient=True)
+    span = telling_span(run, node, hop).set(**{"http.request.resend_count": random.randint(3, 5)})
+    return Made(run.build(), label(Type.RETRY_STORM, [span], STORM))
+
+
+@scenario
+def a_deadline_on_every_level(world: World, random: Random) -> Made:
+    """Each caller above the slow one has a deadline of its own, shorter or longer than the one below."""
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if choose.depth(world, pair[1].callee) >= 2])
+    chain = choose.above(world, hop)
+    first = max(4 * world.total, 200.0)
+    steps = random.choice((1.0, 1.3, 0.8))
+    effects = {id(one): Effect(deadline=first * steps**number) for number, one in enumerate(chain)}
+    lost = random.random() < 0.4
+    if lost:
+        effects[id(hop)].answer_lost = True
+        run = world.run(random, effects)
+        return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+    thing = random.choice(choose.places(world, [hop.callee]))
+    effects[id(thing)] = Effect(extra_ms=max(one.deadline or 0 for one in effects.values()) * random.uniform(1.5, 3))
+    run = world.run(random, effects)
+    why = "the callee was still working at the caller's deadline; the slow self time"
+    return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(thing)]], why))
+
+
+@scenario
+def slow_dependency_behind_a_deadline(world: World, random: Random) -> Made:
+    """The callee waits for its database, which answers in the end, and the caller does not wait so long."""
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if choose.queries(world, [pair[1].callee])])
+    query = random.choice(choose.queries(world, [hop.callee]))
+    run = world.run(random, {id(query): Effect(extra_ms=hop.deadline * random.uniform(1.2, 3))})
+    why = "the callee was still working at the caller's deadline; the slow self time"
+    return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(query)]], why))
+
+
+@scenario
+def error_after_the_deadline(world: World, random: Random) -> Made:
+    """The callee fails long after its caller has gone: the error is a consequence, or does not matter any more."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    effect = Effect(extra_ms=hop.deadline * random.uniform(1.2, 2.5), error=random.choice(texts.BUG + texts.SQL))
+    run = world.run(random, {id(hop.callee): effect})
+    why = "the callee was still working at the caller's deadline; the error came after it"
+    return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(hop.callee)]], why))

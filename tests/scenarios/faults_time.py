@@ -7,7 +7,9 @@ from random import Random
 from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose
 from tests.scenarios.cases import Label, Made, NotHere, label, scenario, when_learned
-from tests.scenarios.worlds import Effect, Node, Query, Work, World
+from tests.scenarios.plans import Hop, Node, Query, Together, Work
+from tests.scenarios.runs import Effect, Run, is_below
+from tests.scenarios.worlds import World
 
 SLOW = "completed, but one operation's self time on the critical path is far above its baseline"
 
@@ -15,8 +17,14 @@ SLOW = "completed, but one operation's self time on the critical path is far abo
 def far_beyond(world: World, random: Random, constant_s: float) -> float:
     """A delay in ms that no ordinary spread explains; without a baseline, beyond the constant."""
     if world.is_learned:
-        return world.total * random.uniform(4, 12) + 30
+        return world.total * random.uniform(5, 12) + 30
     return constant_s * 1e3 * random.uniform(1.1, 2) + world.total * 2
+
+
+def within_constants(world: World, run: Run) -> None:
+    """Without a baseline, nothing may be so slow that a constant says so."""
+    if not world.is_learned and run.trace.drafts[0].ms > 100_000:
+        raise NotHere
 
 
 @scenario
@@ -33,11 +41,10 @@ def slow_operation(world: World, random: Random) -> Made:
 def deploy_regression(world: World, random: Random) -> Made:
     """A new version of a service is slow; without a baseline nobody can know."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Node]([*nodes, *choose.works(world, nodes)]))
-    extra = world.total * random.uniform(3, 8) + 30
-    if not world.is_learned and extra + world.total > 100_000:
-        raise NotHere
+    thing = choose.one_of(random, choose.places(world, nodes))
+    extra = world.total * random.uniform(5, 9) + 30
     run = world.run(random, {id(thing): Effect(extra_ms=extra)}, patient=True)
+    within_constants(world, run)
     span = run.spans[id(thing)]
     for draft in run.trace.drafts:
         if draft.service == span.service:
@@ -49,10 +56,11 @@ def deploy_regression(world: World, random: Random) -> Made:
 @scenario
 def n_plus_one(world: World, random: Random) -> Made:
     query = choose.one_of(random, choose.queries(world, choose.called(world)))
-    times = round(world.total * random.uniform(4, 7) / query.takes.median)
-    if not 30 <= times <= 700 or (not world.is_learned and world.total > 10_000):
+    times = round(world.total * random.uniform(5, 8) / query.takes.median)
+    if not 30 <= times <= 700:
         raise NotHere
     run = world.run(random, {id(query): Effect(times=times)}, patient=True)
+    within_constants(world, run)
     why = f"{SLOW}: together"
     return Made(run.build(), when_learned(world, label(Type.PERFORMANCE_DEGRADATION, [run.spans[id(query)]], why)))
 
@@ -88,6 +96,19 @@ def cold_start_inside_the_callee(world: World, random: Random) -> Made:
     return Made(run.build(), label(Type.COLD_START, places, f"{COLD}; both carry it"))
 
 
+@scenario
+def short_cold_start(world: World, random: Random) -> Made:
+    """Seconds at most: known as unusual only with a baseline."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    if not world.is_learned and world.total > 1_000:
+        raise NotHere
+    ms = world.total * random.uniform(5, 9) + 30 if world.is_learned else random.uniform(500, 3_500)
+    effects = {id(hop): Effect(queue_ms=ms), id(hop.callee): Effect(marks={"faas.coldstart": True})}
+    run = world.run(random, effects, patient=True)
+    made = label(Type.COLD_START, [run.spans[id(hop.callee)]], COLD)
+    return Made(run.build(), made if world.is_learned else Label(None, why="less than 5 s, and no baseline"))
+
+
 QUEUED = "the delay lies between the caller's send and the callee's start, the answer did come, no cold start"
 
 
@@ -108,7 +129,34 @@ def short_queue_delay(world: World, random: Random) -> Made:
     _, hop = choose.one_of(random, choose.hops(world))
     if not world.is_learned and world.total > 1_000:
         raise NotHere
-    ms = world.total * random.uniform(4, 8) + 30 if world.is_learned else random.uniform(500, 3_500)
+    ms = world.total * random.uniform(5, 9) + 30 if world.is_learned else random.uniform(500, 3_500)
     run = world.run(random, {id(hop): Effect(queue_ms=ms)}, patient=True)
     made = label(Type.QUEUE_DELAY, [run.spans[id(hop.callee)]], QUEUED)
     return Made(run.build(), made if world.is_learned else Label(None, why="less than 5 s, and no baseline"))
+
+
+@scenario
+def n_plus_one_calls(world: World, random: Random) -> Made:
+    """A service is asked once for each of many things."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    times = round(world.total * random.uniform(5, 7) / max(world.usual(hop.callee), 1e-3))
+    if not 20 <= times <= 150:
+        raise NotHere
+    run = world.run(random, {id(hop): Effect(times=times)}, patient=True)
+    within_constants(world, run)
+    callee = run.spans[id(hop.callee)]
+    below = [draft for draft in run.trace.drafts if is_below(draft, callee)]
+    places = [callee, *([callee.caller] if callee.caller else []), *below]
+    why = f"{SLOW}: that of the call that is repeated, or of anything in it"
+    return Made(run.build(), when_learned(world, label(Type.PERFORMANCE_DEGRADATION, places, why)))
+
+
+@scenario
+def slow_in_one_of_two_parallel_branches(world: World, random: Random) -> Made:
+    """Parallel children: the longer branch is the critical path, and it is the slow one."""
+    groups = [step for node in choose.everywhere(world) for step in node.steps if isinstance(step, Together)]
+    group = choose.one_of(random, groups)
+    always = [hop for _, hop in choose.hops(world)]
+    hop = choose.one_of(random, [one for one in group.steps if isinstance(one, Hop) and one in always])
+    run = world.run(random, {id(hop.callee): Effect(extra_ms=far_beyond(world, random, 120))}, patient=True)
+    return Made(run.build(), label(Type.PERFORMANCE_DEGRADATION, [run.spans[id(hop.callee)]], SLOW))

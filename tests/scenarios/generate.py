@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tests.scenarios import faults_absence, faults_errors, faults_network, faults_time, twins
+from tests.scenarios import faults_absence, faults_errors, faults_mixed, faults_network, faults_time, twins
 from tests.scenarios.cases import HEALTHY, SCENARIOS, Case, case
 
-TOPICS = (faults_errors, faults_network, faults_time, faults_absence, twins)
+TOPICS = (faults_errors, faults_network, faults_time, faults_absence, faults_mixed, twins)
 NAMES = (*SCENARIOS, *HEALTHY)
 
 

@@ -22,6 +22,7 @@ from tests.scenarios.generate import NAMES, cases
 NOW = START + timedelta(hours=1)
 BINS = 5
 SHOWN_SPANS = 60
+ALIKE = 3
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,18 @@ def tree(trace: Trace) -> Iterator[str]:
         yield f"declared {trace.declared.status}: {trace.declared.error_message}"
 
     def lines(parent: str | None, depth: int) -> Iterator[str]:
-        for span in sorted(below[parent], key=lambda one: one.start_unix_nano):
+        siblings = sorted(below[parent], key=lambda one: one.start_unix_nano)
+        dull = Counter(span.element for span in siblings if not (below[span.span_id] or span.status.is_failure))
+        shown_of: Counter[str] = Counter()
+        for span in siblings:
+            shown_of[span.element] += 1
+            if shown_of[span.element] > ALIKE and dull[span.element] > ALIKE and not span.status.is_failure:
+                continue
             yield line(span, depth, first, is_orphan=parent is None and span.parent_span_id is not None)
             yield from lines(span.span_id, depth + 1)
+        for element, count in dull.items():
+            if count > ALIKE:
+                yield f"{'  ' * depth}... {count - ALIKE} more of {element} that completed"
 
     for number, text in enumerate(lines(None, 0)):
         if number == SHOWN_SPANS:
@@ -140,11 +150,7 @@ def line(span: Span, depth: int, first: int, *, is_orphan: bool) -> str:
 def shown(one: Judged) -> Iterator[str]:
     case = one.case
     label = case.label
-    known = (
-        f"{case.baseline.executions} peers"
-        if hasattr(case.baseline, "executions")
-        else f"{len(case.baseline.peers)} peers"
-    )
+    known = f"{len(case.baseline.peers)} peers"
     yield f"--- {case.scenario}, seed {case.seed}, {known}{', still arriving' if case.still_arriving else ''}"
     expected = label.type.value if label.type else "healthy"
     yield f"label   {expected} at {' or '.join(' | '.join(place) for place in label.at) or 'any place'}: {label.why}"

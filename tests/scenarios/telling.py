@@ -180,7 +180,8 @@ def _write(random: Random, span: SpanDraft, service: Teller, text: ErrorText, ma
         span.set(**{"error.type": error_type})
     if manner == "code" or random.random() < 0.6:
         _set_code(random, span, service, text, always=manner == "code")
-    is_error = manner != "code" or span.kind not in ("client", "server")
+    # A root that answers 4xx without a status has not failed by the conventions: that is no failed execution.
+    is_error = manner != "code" or span.kind not in ("client", "server") or span.parent is None
     if exception is None and error_type is None and manner == "code" and random.random() < 0.3 and text.http:
         error_type = str(text.http)
         span.set(**{"error.type": error_type})

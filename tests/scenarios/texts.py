@@ -391,6 +391,18 @@ BUG = _texts(
     ("Oops", "it broke"),
 )
 
+NOTHING_THERE = _texts(
+    ("TypeError", "'NoneType' object is not subscriptable"),
+    ("AttributeError", "'NoneType' object has no attribute 'text'"),
+    ("TypeError", "Cannot read properties of null (reading '{word}')"),
+    ("java.lang.NullPointerException", 'Cannot invoke "Response.body()" because "response" is null'),
+    ("runtime.Error", "runtime error: invalid memory address or nil pointer dereference"),
+    ("System.NullReferenceException", "Object reference not set to an instance of an object."),
+    ("panic", "called `Option::unwrap()` on a `None` value"),
+    ("ValueError", "no {word} to merge"),
+)
+"""What somebody stumbles over who goes on without an answer."""
+
 SQL = _texts(
     (
         "psycopg.errors.DeadlockDetected",

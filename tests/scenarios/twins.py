@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+from otel_diag.model import Status
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, healthy
-from tests.scenarios.worlds import Effect, Query, Run, Work, World
+from tests.scenarios.plans import Hop, Together, ceiling
+from tests.scenarios.runs import Effect, Run
+from tests.scenarios.wire import status_of
+from tests.scenarios.worlds import World
 
 FINE = Label(None, why="completed, and within its baseline")
 
@@ -31,7 +35,7 @@ def skewed_clocks(world: World, random: Random) -> Made:
 def handled_error(world: World, random: Random) -> Made:
     """A query, some work or a call fails, and whoever made it goes on."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Query]([*choose.works(world, nodes), *choose.queries(world, nodes)]))
+    thing = choose.one_of(random, choose.leaves(world, nodes))
     errors = random.choice((texts.BUG, texts.SQL, texts.RATE, texts.VALIDATION, texts.REFUSED, texts.CACHE))
     return fine(world.run(random, {id(thing): Effect(error=random.choice(errors), handled=True)}))
 
@@ -105,7 +109,7 @@ def one_span_lost(world: World, random: Random) -> Made:
 def one_in_a_hundred(world: World, random: Random) -> Made:
     """One step at its 99th percentile."""
     nodes = choose.everywhere(world)
-    thing = choose.one_of(random, list[Work | Query]([*choose.works(world, nodes), *choose.queries(world, nodes)]))
+    thing = choose.one_of(random, choose.leaves(world, nodes))
     return fine(world.run(random, {id(thing): Effect(at_p99=True)}))
 
 
@@ -117,3 +121,54 @@ def new_version(world: World, random: Random) -> Made:
         if draft.service == service:
             draft.version = "9.0.0-rc1"
     return fine(run)
+
+
+@healthy
+def ordinary_queue_wait(world: World, random: Random) -> Made:
+    _, hop = choose.one_of(random, choose.hops(world))
+    wait = hop.send.median
+    return fine(world.run(random, {id(hop.callee): Effect(marks={"queue.time_ms": round(wait, 2)})}))
+
+
+@healthy
+def exception_on_a_completed_span(world: World, random: Random) -> Made:
+    """Recorded and handled in the span itself."""
+    run = world.run(random)
+    text = run.filled(random.choice(texts.BUG + texts.CACHE + texts.RESET), "cache")
+    random.choice(run.trace.drafts).end_as(Status.COMPLETED, text.type or "Error", text.message)
+    return fine(run)
+
+
+@healthy
+def not_found_is_an_answer(world: World, random: Random) -> Made:
+    """A 404 that its caller expected: the client span has failed by the conventions, nothing else has."""
+    found = [pair for pair in choose.hops(world) if pair[1].client_name and pair[1].protocol == "http"]
+    node, hop = choose.one_of(random, found)
+    run = world.run(random)
+    for span, service in ((run.spans[id(hop)], node.service), (run.spans[id(hop.callee)], hop.callee.service)):
+        span.set(**{"http.status_code" if service.old_names else "http.response.status_code": 404})
+        status = status_of(span.kind, is_error=False, message=None, exception=None, attributes=span.values)
+        span.end_as(status, recorded=False)
+    return fine(run)
+
+
+@healthy
+def declared_completed(world: World, random: Random) -> Made:
+    run = world.run(random)
+    run.trace.declare(Status.COMPLETED, ms=run.trace.drafts[0].ms)
+    return fine(run)
+
+
+@healthy
+def slow_branch_that_was_not_awaited_longer(world: World, random: Random) -> Made:
+    """Of two parallel branches the shorter one takes longer than usual, and still ends before the other."""
+    groups = [step for node in choose.everywhere(world) for step in node.steps if isinstance(step, Together)]
+    group = choose.one_of(random, groups)
+    always = [hop for _, hop in choose.hops(world)]
+    hops = sorted((one for one in group.steps if isinstance(one, Hop) and one in always), key=ceiling)
+    if len(hops) < 2:
+        raise NotHere
+    room = world.usual(hops[-1].callee) * 0.6 - ceiling(hops[0])
+    if room < world.usual(hops[0].callee):
+        raise NotHere
+    return fine(world.run(random, {id(hops[0].callee): Effect(extra_ms=room)}, patient=True))
