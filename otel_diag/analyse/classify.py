@@ -173,7 +173,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
         (
             ErrorKind.VALIDATION,
             (
-                r"validat|unprocessable|bad ?request|malformed|invalid|illegal (?:argument|value)|reject(?:ed|s)",
+                r"validat|\bzod\b|unprocessable|bad ?request|malformed|invalid|reject(?:ed|s)",
+                r"illegal (?:argument|value)",
                 (
                     r"field required|required (?:field|parameter|property|argument)|"
                     r"(?:field|parameter|property|argument)(?: \S+){0,2} (?:is )?(?:required|missing)|"

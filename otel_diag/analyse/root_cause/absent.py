@@ -19,7 +19,6 @@ _VAGUE = (
     ErrorKind.UNSET_CLIENT,
     ErrorKind.CANCELLED,
     ErrorKind.UNAVAILABLE,
-    ErrorKind.TIMEOUT,
 )
 
 
@@ -66,20 +65,22 @@ def _incomplete_failure(ctx: Context) -> Iterable[Finding]:
     if node is None or ctx.sign.kind not in _VAGUE:
         return
     if ctx.is_call(node) and not ctx.callees(node) and ctx.is_instrumented(node):
-        span = ctx.span(node)
-        expected = ctx.expected_callee(node)
-        service, operation = expected or (span.service, span.operation)
-        reason = "still_arriving" if ctx.still_arriving else "not_exported"
-        words = "are still arriving" if ctx.still_arriving else "were never exported"
-        said = (
-            f"{span.service}.{span.operation} failed ({quote(span)}), and the spans of {ctx.callee_name(node)} {words}"
-        )
-        yield _incomplete(service, operation, reason, said, 0.6, (span.span_id,), (span.service, service))
+        yield not_here_yet(ctx, node)
         return
     for hop in ctx.missing:
         if hop.reason != "never_called" and ctx.sign.kind == ErrorKind.NONE:
             yield _incomplete(hop.service, hop.operation, hop.reason, hop.detail, 0.5, _ids_of(ctx, hop), _ends(hop))
             return
+
+
+def not_here_yet(ctx: Context, call: int) -> Finding:
+    """A failed call of ours without a span of its far end: they are on their way, or were never exported."""
+    span = ctx.span(call)
+    service, operation = ctx.expected_callee(call) or (span.service, span.operation)
+    reason = "still_arriving" if ctx.still_arriving else "not_exported"
+    words = "are still arriving" if ctx.still_arriving else "were never exported"
+    said = f"{span.service}.{span.operation} failed ({quote(span)}), and the spans of {ctx.callee_name(call)} {words}"
+    return _incomplete(service, operation, reason, said, 0.6, (span.span_id,), (span.service, service))
 
 
 def _incomplete(

@@ -10,7 +10,7 @@ from typing import Final
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS, Baseline, OperationStats
 from otel_diag.analyse.calls import is_call, is_to_a_store, is_to_a_third_party, peer_names
-from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text
+from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text, is_error
 from otel_diag.analyse.critical_path import critical_path, self_times
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, callee_spans, missing_hops
 from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
@@ -249,7 +249,8 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
         encloses = span.start_unix_nano <= orphan.start_unix_nano and (
             span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
         )
-        open_call = is_call(span) and span.service != orphan.service
+        broken_off = is_error(span) and classify(span).kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE)
+        open_call = (is_call(span) or broken_off) and span.service != orphan.service
         open_call = open_call and not any(is_hop(span, tree.spans[c]) for c in tree.children[i])
         score = 0
         if open_call:

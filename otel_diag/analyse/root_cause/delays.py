@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
 from otel_diag.analyse.gaps import EXPECTED_SHARE, queue_ms, send_gap_ms
@@ -26,7 +27,9 @@ _QUEUES = re.compile(
     r"\b(?:queue|queued|queueing|enqueue|backlog|wait for (?:a )?(?:gpu|slot|worker|turn)|pending)", re.IGNORECASE
 )
 _WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
-_EXPLAINS = 0.5
+EXPLAINS: Final = 0.5
+"""Share of what an execution took too long that one delay must account for to be its cause."""
+
 _MATERIAL = 0.2
 """Of the usual duration: what one operation must add before it is worth a word."""
 
@@ -60,7 +63,7 @@ def _explained(ctx: Context, delay: _Delay | None, constant: float) -> bool:
     if ctx.duration_limit_ms is None:
         return delay.ms >= constant
     excess = excess_ms(ctx)
-    return excess is not None and delay.ms >= _EXPLAINS * excess
+    return excess is not None and delay.ms >= EXPLAINS * excess
 
 
 def cold_start(ctx: Context) -> Iterable[Finding]:
@@ -74,7 +77,7 @@ def cold_start(ctx: Context) -> Iterable[Finding]:
 def cold_start_below(ctx: Context, waiting: int) -> Finding | None:
     """The cold start without which the call that timed out would have been answered, if one was seen."""
     delay = _cold_delay(ctx, [*ctx.tree.walk(waiting)], ctx.critical_below(waiting))
-    if delay is None or delay.ms < _EXPLAINS * ctx.ms(waiting):
+    if delay is None or delay.ms < EXPLAINS * ctx.ms(waiting):
         return None
     return _cold_finding(ctx, delay)
 
@@ -132,14 +135,7 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
         if span.attributes.get("faas.coldstart") is True:
             continue
         declared = queue_ms(span)
-        gap = 0.0
-        if (
-            parent != NO_PARENT
-            and is_hop(ctx.span(parent), span)
-            and _on_path(ctx, parent)
-            and _was_waited_for(ctx, node)
-        ):
-            gap = _excess_send_gap(ctx, node)
+        gap = _excess_send_gap(ctx, node) if _was_waited_for(ctx, node) and _on_path(ctx, parent) else 0.0
         inside = 0.0
         if span.kind == "internal" and _QUEUES.search(words(span.operation)):
             inside = _beyond_usual(ctx, node, ctx.critical_ms.get(node, 0.0))
@@ -168,8 +164,11 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
 
 
 def _was_waited_for(ctx: Context, callee: int) -> bool:
-    """Whether its start delayed the execution: within its caller, or for a message on the critical path itself."""
+    """Whether it was called and its start can have delayed the execution: within its caller, or for a message on the
+    critical path itself."""
     caller = ctx.tree.parents[callee]
+    if caller == NO_PARENT or not is_hop(ctx.span(caller), ctx.span(callee)):
+        return False
     if ctx.span(caller).kind == "producer" or ctx.span(callee).kind == "consumer":
         return callee in ctx.critical_ms
     return ctx.skew.times[callee][0] < ctx.skew.times[caller][1]
@@ -233,7 +232,7 @@ def degradation(ctx: Context) -> Iterable[Finding]:
     for (service, operation), nodes in groups.items():
         stats = ctx.baseline.self_stats(service, operation)
         own = sum(ctx.critical_ms[n] for n in nodes)
-        if any(_lost_children(ctx, node) for node in nodes):
+        if _lost_children(ctx, nodes):
             continue
         limit, usual = _operation_limit(ctx, nodes, stats)
         if own > limit and _matters(ctx, own, usual, stats):
@@ -268,14 +267,19 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
         if not doubtless or ctx.wall_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
             return False
         excess = ctx.wall_ms - durations.percentile(0.5)
-    return own - usual >= max(_EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
+    return own - usual >= max(EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
 
 
-def _lost_children(ctx: Context, node: int) -> bool:
-    """Whether spans that peers have directly below this one are absent: its self time may be theirs."""
+def _lost_children(ctx: Context, nodes: Sequence[int]) -> bool:
+    """Whether spans that peers have directly below this operation are absent: its self time may be theirs."""
     template = ctx.baseline.template
-    element = ctx.span(node).element
-    present = {ctx.span(child).element for child in ctx.tree.children[node]}
+    element = ctx.span(nodes[0]).element
+    present = {
+        ctx.span(child).element
+        for node, span in enumerate(ctx.tree.spans)
+        if span.element == element
+        for child in ctx.tree.children[node]
+    }
     share = EXPECTED_SHARE * template.elements.get(element, 0.0)
     return any(template.elements[below] >= share > 0 for below in template.below.get(element, frozenset()) - present)
 

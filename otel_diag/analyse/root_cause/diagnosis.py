@@ -9,7 +9,7 @@ from typing import Final, Literal
 from otel_diag.analyse.baseline import GAP_MS, NETWORK_GAP_MS, OPERATION_MS, Baseline
 from otel_diag.analyse.gaps import find_gaps
 from otel_diag.analyse.quality import data_quality
-from otel_diag.analyse.root_cause import absent, delays, errors, timeouts
+from otel_diag.analyse.root_cause import absent, delays, errors, repeats, timeouts
 from otel_diag.analyse.root_cause.context import Context, Finding, build_context
 from otel_diag.analyse.root_cause.rank import INCONCLUSIVE_BELOW, confidence, rank
 from otel_diag.analyse.timeline import anomaly_of
@@ -28,6 +28,7 @@ RULES: Final[tuple[Rule, ...]] = (
     errors.container,
     errors.lost,
     errors.unhandled,
+    repeats.repeated_calls,
     delays.degradation,
     absent.missing_service,
     absent.incomplete,

@@ -270,7 +270,7 @@ def lost(ctx: Context) -> Iterable[Finding]:
 
 def _begun_below(ctx: Context) -> list[int]:
     """What the callee of the failed call had begun: spans whose parent, the call's own span, never came."""
-    if ctx.deepest is None or not ctx.is_call(ctx.deepest):
+    if ctx.deepest is None:
         return []
     return [callee for callee in ctx.callees(ctx.deepest) if callee in ctx.raw.orphans]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from otel_diag.analyse.classify import ErrorKind, classify, is_error
+from otel_diag.analyse.root_cause import absent
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.delays import cold_start_below
 from otel_diag.analyse.root_cause.errors import quote
@@ -32,11 +33,12 @@ def timeout(ctx: Context) -> Iterable[Finding]:
     working = _working_at_deadline(ctx, waiting)
     last = working[-1]
     if not ctx.is_call(last):
-        answer = _answer_before(ctx, waiting) if last == waiting else None
-        if last == waiting and ctx.unreached(waiting) is not None:
-            yield from _no_trace_of_callee(ctx, waiting)
-        elif answer is not None:
-            yield _not_heard(ctx, waiting, answer)
+        gave_up = last == waiting or classify(ctx.span(last)).kind == ErrorKind.TIMEOUT
+        answer = _answer_before(ctx, last) if gave_up else None
+        if answer is not None:
+            yield _not_heard(ctx, last, answer)
+        elif gave_up and ctx.unreached(last) is not None:
+            yield from _no_trace_of_callee(ctx, last)
         else:
             yield from _still_working(ctx, waiting, working)
         return
@@ -178,7 +180,8 @@ def _no_trace_of_callee(ctx: Context, call: int) -> Iterable[Finding]:
     caller, callee = ctx.span(call), ctx.callee_name(call)
     instrumented = ctx.is_instrumented(call)
     if instrumented and ctx.still_arriving:
-        return  # absent.py: it may just not be here yet
+        yield absent.not_here_yet(ctx, call)
+        return
     if instrumented is False:
         yield Finding(
             RootCauseType.DEPENDENCY_FAILURE,
