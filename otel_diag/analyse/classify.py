@@ -246,13 +246,19 @@ _SAID_IN_A_BUG: Final = frozenset({ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT, Err
 _MORE_PRECISE: Final[Mapping[ErrorKind, frozenset[ErrorKind]]] = {
     ErrorKind.CONNECTION: frozenset(ErrorKind),
     ErrorKind.TIMEOUT: frozenset({ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT}),
+    ErrorKind.CONTAINER: frozenset({ErrorKind.RESOURCE}),
     ErrorKind.CANCELLED: frozenset(
         {ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT, ErrorKind.CONTAINER, ErrorKind.TIMEOUT, ErrorKind.CONNECTION}
     ),
 }
 """Types that cover much ("ConnectionError": time-outs and pools as well): what a message may make of them."""
-_VALIDATOR: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b", re.IGNORECASE)
-"""In the package of a type: ``javax.validation.ConstraintViolationException``."""
+_TYPE_IN_TEXT: Final = re.compile(
+    r"([A-Za-z_][\w.$:]*(?:Error|Exception|Timeout|Refused|Cancellation|Interrupt)): +(.*)", re.DOTALL
+)
+"""Where the status alone tells the error, as ``str(type): message``."""
+
+_PACKAGE: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b|\brate_?limit", re.IGNORECASE)
+"""Packages that say what their types do not: ``javax.validation.ConstraintViolationException``."""
 
 _BROKEN_PIPE: Final = re.compile(r"broken ?pipe|epipe", re.IGNORECASE)
 """Where an answer is written: whoever asked has gone."""
@@ -329,9 +335,10 @@ def classify(span: Span) -> ErrorSign:
     """What this failed span's error is about."""
     if span.attributes.get("modal.preempted") is True:
         return ErrorSign(ErrorKind.CONTAINER, 0.95, "modal.preempted")
-    sign = _classify(
-        error_type_of(span), error_text(span), http_status(span), grpc_status(span), span.status == Status.TIMEOUT
-    )
+    error_type, text = error_type_of(span), error_text(span)
+    if not error_type and (prefixed := _TYPE_IN_TEXT.match(text)):
+        error_type, text = prefixed.groups()
+    sign = _classify(error_type, text, http_status(span), grpc_status(span), span.status == Status.TIMEOUT)
     answers = span.kind not in ("client", "producer")
     if answers and sign.kind == ErrorKind.CONNECTION and _BROKEN_PIPE.search(sign.because):
         return replace(sign, kind=ErrorKind.CANCELLED)
@@ -340,14 +347,16 @@ def classify(span: Span) -> ErrorSign:
 
 def classify_text(message: str | None, *, timed_out: bool = False) -> ErrorSign:
     """As :func:`classify`, for an error known by its message alone."""
-    return _classify("", message or "", None, None, timed_out)
+    prefixed = _TYPE_IN_TEXT.match(message or "")
+    error_type, text = prefixed.groups() if prefixed else ("", message or "")
+    return _classify(error_type, text, None, None, timed_out)
 
 
 @lru_cache(maxsize=4096)
 def _classify(error_type: str, message: str, http: int | None, grpc: int | None, timed_out: bool) -> ErrorSign:
     type_words = _split_type(error_type)
-    if _VALIDATOR.search(error_type):
-        type_words = f"validation {type_words}"
+    if named := _PACKAGE.search(error_type):
+        type_words = f"{named.group(0)} {type_words}"
     grpc = grpc if grpc is not None else _GRPC_NAMES.get(error_type.rpartition(".")[2].upper())
     http = http if http is not None else _http_in(message)
     worded = _by_words(type_words, message)

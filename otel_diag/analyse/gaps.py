@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from otel_diag.analyse.baseline import GAP_MS, NETWORK_GAP_MS, Baseline
-from otel_diag.analyse.calls import is_call
+from otel_diag.analyse.calls import is_call, is_to_a_third_party
 from otel_diag.analyse.classify import ErrorKind, classify
 from otel_diag.analyse.skew import Skew, is_hop
 from otel_diag.analyse.tree import Tree
@@ -171,7 +171,7 @@ def _reason(tree: Tree, callers: list[int], service: str) -> Literal["never_call
 
 
 def _may_have_reached(call: Span, service: str) -> bool:
-    if call.status == Status.FAILED and classify(call).kind == ErrorKind.CONNECTION:
+    if is_to_a_third_party(call) or (call.status == Status.FAILED and classify(call).kind == ErrorKind.CONNECTION):
         return False
     told = {name for name in (call.attributes.get("service.peer.name"), call.attributes.get("peer.service")) if name}
     return not told or service in told

@@ -20,7 +20,7 @@ _SIMILAR_TEXT = 80.0
 _SYMPTOM_SHARE = 0.3
 """A time-out that took this share of its parent's time is not one the parent shrugs off."""
 
-_LONG_AFTER = 0.25
+_LONG_AFTER = 0.5
 _LONG_AFTER_NS = 10_000_000
 """Share of its time, and least time, that a parent spends after an error it does not pass on."""
 
@@ -42,14 +42,14 @@ class Outcome:
 
 
 def find_root(tree: Tree) -> int | None:
-    """The top that speaks for the execution: of the newest attempt, a true root before an orphan, one that nothing else
-    here caused (by a link) before one that was, the earliest."""
+    """The top that speaks for the execution: of the newest attempt, one that nothing else here caused (by a link) before
+    others, a true root before an orphan, the earliest."""
     if not tree.roots:
         return None
     lost, caused = {*tree.orphans}, tree.linked_parents()
 
     def rank(top: int) -> tuple[int, bool, bool, int]:
-        return -(tree.spans[top].attempt or 0), top in lost, top in caused, top
+        return -(tree.spans[top].attempt or 0), top in caused, top in lost, top
 
     return min(tree.roots, key=rank)
 
@@ -168,7 +168,8 @@ def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
     on ends the parent at once.
     """
     span = tree.spans[node]
-    if not (error_text(span) or error_type_of(span)):
+    speaks = error_text(span) or (error_type_of(span) and not is_hop(span, tree.spans[child]))
+    if not speaks:
         return False
     if ErrorKind.TIMEOUT in (classify(span).kind, classify(tree.spans[child]).kind):
         return False

@@ -250,7 +250,8 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
             span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
         )
         broken_off = is_error(span) and classify(span).kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE)
-        open_call = (is_call(span) or broken_off) and span.service != orphan.service
+        ours = is_call(span) and not is_to_a_store(span) and not is_to_a_third_party(span)
+        open_call = (ours or broken_off) and span.service != orphan.service
         open_call = open_call and not any(is_hop(span, tree.spans[c]) for c in tree.children[i])
         score = 0
         if open_call:

@@ -84,7 +84,8 @@ def _died_early(ctx: Context) -> bool:
         return False
     if template.peers < _PEERS_TELL:
         return bool(usual.count) or ctx.wall_ms <= _EARLY_MS
-    return any(share >= 0.5 for share in template.hops.values())
+    calls_somebody = any(share >= 0.5 for share in template.hops.values())
+    return calls_somebody or (len(tree.spans) <= 1 and len(template.elements) > 1)
 
 
 def _failed_at(ctx: Context) -> tuple[str, str, tuple[str, ...], str]:

@@ -45,8 +45,8 @@ def timeout(ctx: Context) -> Iterable[Finding]:
     finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
     if finished:
         yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
-    elif last != waiting and not is_error(ctx.span(last)):
-        yield from _still_working(ctx, waiting, working)  # a query that outlived the deadline of those above
+    elif last != waiting and classify(ctx.span(last)).kind != ErrorKind.TIMEOUT:
+        yield from _still_working(ctx, waiting, working)  # a query that those above did not wait for to the end
     else:
         yield from _no_trace_of_callee(ctx, last)
 
