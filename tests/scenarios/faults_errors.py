@@ -71,6 +71,14 @@ def out_of_disk_files_connections(world: World, random: Random) -> Made:
 
 
 @scenario
+def database_out_of_connections(world: World, random: Random) -> Made:
+    """The database is reached and refuses: it has no connection left."""
+    databases = [query for query in choose.queries(world, choose.called(world)) if query not in apis(world)]
+    places = list[Work | Query | Node](databases)
+    return fails(world, random, Type.RESOURCE_EXHAUSTED, texts.CONNECTIONS, "resource", places)
+
+
+@scenario
 def service_error(world: World, random: Random) -> Made:
     return fails(world, random, Type.SERVICE_ERROR, texts.BUG, "bug", inside(world))
 

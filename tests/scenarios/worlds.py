@@ -35,6 +35,7 @@ class World:
         self.region = random.choice(("us-east", "eu-west-1", None))
         self.shared_name = random.choice(("handle", "POST /invoke", "process", "call"))
         self.same_names = random.random() < 0.15
+        self.cancels = random.random() < 0.5
         self._protocols = random.choice(
             (
                 ("http",),
@@ -117,6 +118,8 @@ class World:
         if protocol == "queue":
             hop.awaited = random.random() < 0.7
             hop.linked = client is not None and random.random() < 0.4
+            if client is not None and hop.awaited and random.random() < 0.4:
+                hop.reply_name = random.choice(("await reply", "wait for result", "future.get", "poll"))
         return hop
 
     def _topology(self) -> Node:
@@ -173,7 +176,7 @@ class World:
         calls = [step for step in node.steps if isinstance(step, Hop)]
         if len(calls) > 1 and self._random.random() < 0.4:
             rest = [step for step in node.steps if not isinstance(step, Hop)]
-            node.steps = [*rest, Together(steps=list[Step](calls))]
+            node.steps = [*rest, Together(steps=list[Step](calls), cancels=self.cancels)]
 
     def _kinds_of_requests(self, root: Node) -> None:
         if self.kinds == 1:
