@@ -135,7 +135,7 @@ def told(node: Node) -> bool:
 @scenario
 def service_error_at_the_end_of_the_root(world: World, random: Random) -> Made:
     """Everything below was fine; the root fails over it, in its usual time, perhaps without a word."""
-    if not any(True for _ in world.root.hops()) or world.root.kind == "client":
+    if not any(True for _ in world.root.hops()) or world.root.is_call:
         raise NotHere
     run = world.run(random, {id(world.root): Effect(error=random.choice(texts.BUG), family="bug")}, patient=True)
     return Made(run.build(), label(Type.SERVICE_ERROR, [run.spans[id(world.root)]], DEEPEST))
@@ -194,7 +194,7 @@ def configuration_error(world: World, random: Random) -> Made:
 def at_once(world: World, random: Random, kind: Type, errors: tuple[ErrorText, ...]) -> Made:
     """The root fails before any downstream call, in a small part of the usual time."""
     root = world.root
-    if root.kind == "client" or (root.kind == "internal" and not root.steps):
+    if root.is_call:
         raise NotHere
     after = min(25.0, world.usual(root) * random.uniform(0.002, 0.03))
     effect = Effect(error=random.choice(errors), after_ms=after)

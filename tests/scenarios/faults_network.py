@@ -44,7 +44,7 @@ def lost_response_that_was_made_up_for(world: World, random: Random) -> Made:
     """The caller goes on without the answer, late: completed, and far from its baseline."""
     if not world.is_learned:
         raise NotHere
-    _, hop = choose.one_of(random, choose.hops(world))
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if pair[1].client_name])
     deadline = world.total * random.uniform(6, 12) + 50
     run = world.run(random, {id(hop): Effect(answer_lost=True, handled=True, deadline=deadline)}, patient=True)
     if run.trace.drafts[0].status.is_failure:

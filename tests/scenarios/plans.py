@@ -97,7 +97,10 @@ class Together(Step):
 
 @dataclass(eq=False)
 class Node:
-    """One operation as it is called in one place. ``before``, ``after``: its own work without a span, in ms."""
+    """One operation as it is called in one place. ``before``, ``after``: its own work without a span, in ms.
+
+    ``is_call``: its span is the client's side of its only hop. ``detached``: nobody waits for it.
+    """
 
     service: Service
     operation: str
@@ -106,6 +109,7 @@ class Node:
     after: Spread
     steps: list[Step] = field(default_factory=list)
     detached: bool = False
+    is_call: bool = False
 
     @property
     def ceiling(self) -> float:

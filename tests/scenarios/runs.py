@@ -32,7 +32,7 @@ class Effect:
     ``handled``: who called goes on as if nothing had happened. ``skipped``: it never happens. ``at_p99``: as slow as
     one in a hundred. ``times``: so often, one after the other, and the error is in the last one; with ``bad``, all at
     once, and it is in that one. ``marks``: attributes of its span. ``load_ms``: an operation first loads something.
-    ``at_once``: it begins without its usual work before.
+    ``at_once``: it begins without its usual work before, and gives up without any.
 
     Of a hop: ``before_sending``: the error comes before the callee saw anything. ``request_lost``, ``answer_lost``;
     ``queue_ms``: on the way there; ``killed_after_ms``: the callee dies, and its caller hears ``error`` ``heard_ms``
@@ -145,7 +145,7 @@ class Run:
             outcome = self.take(node, span, step, at)
             at = outcome.end
             if outcome.problem is not None:
-                after = min(node.after.draw(self.random), 50.0)
+                after = 0.1 if effect.at_once else min(node.after.draw(self.random), 50.0)
                 return self.failed(node, span, at + after, outcome.problem)
         at += node.after.draw(self.random) + effect.extra_ms
         if effect.error is not None:
@@ -347,6 +347,8 @@ class Run:
                 tell(self.random, draft, node.service, Problem(word, "cancelled", draft), self.world.word)
 
     def describe_client(self, node: Node, hop: Hop, client: SpanDraft, attempt: int) -> None:
+        if self.world.bare:
+            return
         old = node.service.old_names
         client.set(**{"net.peer.name" if old else "server.address": hop.callee.service.name})
         if hop.protocol == "http":
@@ -359,6 +361,8 @@ class Run:
             client.set(**{"messaging.system": "kafka"})
 
     def describe_server(self, callee: Node, hop: Hop, server: SpanDraft) -> None:
+        if self.world.bare:
+            return
         if hop.protocol == "http":
             server.set(**{"http.method" if callee.service.old_names else "http.request.method": "POST"})
         elif hop.protocol == "grpc":

@@ -20,7 +20,10 @@ LEARNED_FROM = 20
 
 
 class World:
-    """One system. ``peers``: how many comparable executions its baseline was learned from."""
+    """One system. ``peers``: how many comparable executions its baseline was learned from.
+
+    ``bare``: calls have no attributes. ``lost_share``: of the spans of peers, so many are never exported.
+    """
 
     def __init__(self, seed: int | str) -> None:
         self.seed = seed
@@ -36,6 +39,8 @@ class World:
         self.shared_name = random.choice(("handle", "POST /invoke", "process", "call"))
         self.same_names = random.random() < 0.15
         self.cancels = random.random() < 0.5
+        self.bare = random.random() < 0.15
+        self.lost_share = random.choice((0.0, 0.0, 0.01, 0.03))
         self._protocols = random.choice(
             (
                 ("http",),
@@ -155,7 +160,8 @@ class World:
         self.services.append(script)
         quick = Spread(self.scale * 0.002, 0.1)
         kinds = ("client", "server") if self._kinds_told else ("internal", "internal")
-        root = Node(script, names.client_name(self._random, "http", entry.operation), kinds[0], quick, quick)
+        name = names.client_name(self._random, "http", entry.operation)
+        root = Node(script, name, kinds[0], quick, quick, is_call=True)
         hop = self._hop(root, entry, "http")
         hop.client_name = None
         root.steps.append(hop)
@@ -244,7 +250,11 @@ class World:
         return Run(self, random, effects or {}, patient=patient)
 
     def healthy(self, random: Random) -> Trace:
-        return self.run(random).build()
+        run = self.run(random)
+        for draft in run.trace.drafts[1:]:
+            if random.random() < self.lost_share:
+                draft.drop()
+        return run.build()
 
     @cached_property
     def baseline(self) -> Baseline:
