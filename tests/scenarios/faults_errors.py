@@ -10,7 +10,7 @@ from tests.scenarios.cases import Made, NotHere, label, scenario
 from tests.scenarios.plans import Node, Query, Work
 from tests.scenarios.runs import Effect
 from tests.scenarios.texts import ErrorText
-from tests.scenarios.wire import status_of
+from tests.scenarios.wire import SPEAKING, status_of
 from tests.scenarios.worlds import World
 
 DEEPEST = "the span that carries the decisive evidence (the error)"
@@ -120,7 +120,7 @@ def rejected_with_codes_only(world: World, random: Random) -> Made:
     run = world.run(random, {id(hop.callee): effect}, patient=True)
     client, server = run.spans[id(hop)], run.spans[id(hop.callee)]
     for span, service in ((client, node.service), (server, hop.callee.service)):
-        for name in ("http.status_code", "http.response.status_code", "error.type", "rpc.grpc.status_code"):
+        for name in SPEAKING:
             span.values.pop(name, None)
         span.set(**{"http.status_code" if service.old_names else "http.response.status_code": code})
         status = status_of(span.kind, is_error=False, message=None, exception=None, attributes=span.values)

@@ -11,7 +11,7 @@ from otel_diag.decode.attributes import FlatAttributes
 from otel_diag.decode.semconv import outcome
 from otel_diag.model import Status
 
-_SPEAKING = (
+SPEAKING = (
     "error.type",
     "http.response.status_code",
     "http.status_code",
@@ -33,7 +33,7 @@ def status_of(
     attributes: Mapping[str, object],
 ) -> Status:
     """``is_error``: the status code is ERROR, else it was never set. ``exception``: type and message of its event."""
-    speaking = tuple((name, attributes[name]) for name in _SPEAKING if name in attributes)
+    speaking = tuple((name, attributes[name]) for name in SPEAKING if name in attributes)
     return _status_of(kind, is_error, message, exception, speaking)
 
 

@@ -40,7 +40,7 @@ class World:
         self.same_names = random.random() < 0.15
         self.cancels = random.random() < 0.5
         self.bare = random.random() < 0.15
-        self.lost_share = random.choice((0.0, 0.0, 0.01, 0.03))
+        self.lost_share = random.choice((0.0, 0.0, 0.01, 0.02))
         self._protocols = random.choice(
             (
                 ("http",),
