@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from otel_diag.analyse.baseline import Baseline
-from otel_diag.model import Report, RootCauseType, Trace
+from otel_diag.model import Report, RootCauseType, Status, Trace
 from otel_diag.testing import SpanDraft
 from tests.scenarios.worlds import World
 
@@ -91,14 +92,16 @@ def when_learned(world: World, made: Label) -> Label:
 
 
 _WORLDS: dict[str, World] = {}
-WORLDS_TRIED = 12
+WORLDS_TRIED = 40
+DRAWS = 3
+"""How often a scenario looks for a place in one world."""
 
 
 def world(seed: int, number: int) -> World:
     """The ``number``-th world of a seed; kept, since its baseline is shared by all scenarios."""
     key = f"{seed}.{number}"
     if key not in _WORLDS:
-        if len(_WORLDS) > 4 * WORLDS_TRIED:
+        if len(_WORLDS) > 3 * WORLDS_TRIED:
             _WORLDS.clear()
         _WORLDS[key] = World(key)
     return _WORLDS[key]
@@ -109,9 +112,36 @@ def case(name: str, seed: int) -> Case | None:
     build = SCENARIOS.get(name) or HEALTHY[name]
     for number in range(WORLDS_TRIED):
         here = world(seed, number)
-        try:
-            made = build(here, Random(f"{name}/{seed}/{number}"))
-        except NotHere:
-            continue
-        return Case(name, seed, made.trace, made.label, here.baseline, made.still_arriving)
+        for draw in range(DRAWS):
+            random = Random(f"{name}/{seed}/{number}/{draw}")
+            try:
+                made = build(here, random)
+            except NotHere:
+                continue
+            trace = made.trace
+            if here.lost_share and random.random() < 0.3:
+                trace = with_a_span_lost(trace, made.label, random)
+            return Case(name, seed, trace, made.label, here.baseline, made.still_arriving)
     return None
+
+
+def with_a_span_lost(trace: Trace, made: Label, random: Random) -> Trace:
+    """Without one span that has no part in it: completed, without children or links, one of several of its service."""
+    parents = {span.parent_span_id for span in trace.spans} | {
+        link.span_id for span in trace.spans for link in span.links
+    }
+    services = Counter(span.service for span in trace.spans)
+    dull = [
+        span
+        for span in trace.spans
+        if span.kind == "internal"
+        and span.status == Status.COMPLETED
+        and span.parent_span_id is not None
+        and span.span_id not in parents
+        and services[span.service] > 1
+        and (span.service, span.operation) not in made.at
+    ]
+    if not dull:
+        return trace
+    lost = random.choice(dull)
+    return replace(trace, spans=tuple(span for span in trace.spans if span is not lost))

@@ -83,7 +83,9 @@ def subtree(run: Run, top: SpanDraft) -> list[SpanDraft]:
 
 @scenario
 def never_called(world: World, random: Random) -> Made:
-    _, hop = expected(world, random)
+    node, hop = expected(world, random)
+    if node.is_call:
+        raise NotHere
     run = world.run(random, {id(hop): Effect(skipped=True)})
     why = "an expected hop (learned from successful peers) is absent and nothing above explains it"
     return Made(run.build(), label(Type.MISSING_SERVICE, [place(hop.callee)], why))

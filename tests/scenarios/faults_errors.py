@@ -10,7 +10,7 @@ from tests.scenarios.cases import Made, NotHere, label, scenario
 from tests.scenarios.plans import Node, Query, Work
 from tests.scenarios.runs import Effect
 from tests.scenarios.texts import ErrorText
-from tests.scenarios.wire import status_of
+from tests.scenarios.wire import SPEAKING, status_of
 from tests.scenarios.worlds import World
 
 DEEPEST = "the span that carries the decisive evidence (the error)"
@@ -71,6 +71,14 @@ def out_of_disk_files_connections(world: World, random: Random) -> Made:
 
 
 @scenario
+def database_out_of_connections(world: World, random: Random) -> Made:
+    """The database is reached and refuses: it has no connection left."""
+    databases = [query for query in choose.queries(world, choose.called(world)) if query not in apis(world)]
+    places = list[Work | Query | Node](databases)
+    return fails(world, random, Type.RESOURCE_EXHAUSTED, texts.CONNECTIONS, "resource", places)
+
+
+@scenario
 def service_error(world: World, random: Random) -> Made:
     return fails(world, random, Type.SERVICE_ERROR, texts.BUG, "bug", inside(world))
 
@@ -112,7 +120,7 @@ def rejected_with_codes_only(world: World, random: Random) -> Made:
     run = world.run(random, {id(hop.callee): effect}, patient=True)
     client, server = run.spans[id(hop)], run.spans[id(hop.callee)]
     for span, service in ((client, node.service), (server, hop.callee.service)):
-        for name in ("http.status_code", "http.response.status_code", "error.type", "rpc.grpc.status_code"):
+        for name in SPEAKING:
             span.values.pop(name, None)
         span.set(**{"http.status_code" if service.old_names else "http.response.status_code": code})
         status = status_of(span.kind, is_error=False, message=None, exception=None, attributes=span.values)
@@ -127,7 +135,7 @@ def told(node: Node) -> bool:
 @scenario
 def service_error_at_the_end_of_the_root(world: World, random: Random) -> Made:
     """Everything below was fine; the root fails over it, in its usual time, perhaps without a word."""
-    if not any(True for _ in world.root.hops()) or world.root.kind == "client":
+    if not any(True for _ in world.root.hops()) or world.root.is_call:
         raise NotHere
     run = world.run(random, {id(world.root): Effect(error=random.choice(texts.BUG), family="bug")}, patient=True)
     return Made(run.build(), label(Type.SERVICE_ERROR, [run.spans[id(world.root)]], DEEPEST))
@@ -186,7 +194,7 @@ def configuration_error(world: World, random: Random) -> Made:
 def at_once(world: World, random: Random, kind: Type, errors: tuple[ErrorText, ...]) -> Made:
     """The root fails before any downstream call, in a small part of the usual time."""
     root = world.root
-    if root.kind == "client" or (root.kind == "internal" and not root.steps):
+    if root.is_call:
         raise NotHere
     after = min(25.0, world.usual(root) * random.uniform(0.002, 0.03))
     effect = Effect(error=random.choice(errors), after_ms=after)

@@ -142,7 +142,7 @@ def cold_start_in_a_queue(world: World, random: Random) -> Made:
 
 
 @scenario
-def handled_timeout_then_a_rejected_input(world: World, random: Random) -> Made:
+def retry_that_succeeded_then_a_rejected_input(world: World, random: Random) -> Made:
     """An attempt was lost and made good; the execution failed of its input afterwards."""
     node, hop = choose.one_of(random, [pair for pair in choose.hops(world) if pair[1].client_name])
     later = (

@@ -31,6 +31,29 @@ def lost_response(world: World, random: Random) -> Made:
 
 
 @scenario
+def lost_response_to_the_root(world: World, random: Random) -> Made:
+    """The root, a script or the first server, waits for an answer that was given."""
+    hop = choose.one_of(random, [hop for node, hop in choose.hops(world) if node is world.root])
+    run = world.run(random, {id(hop): Effect(answer_lost=True)})
+    choose.skewed(world, random, run)
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+
+
+@scenario
+def lost_response_that_was_made_up_for(world: World, random: Random) -> Made:
+    """The caller goes on without the answer, late: completed, and far from its baseline."""
+    if not world.is_learned:
+        raise NotHere
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if pair[1].client_name])
+    deadline = world.total * random.uniform(6, 12) + 50
+    run = world.run(random, {id(hop): Effect(answer_lost=True, handled=True, deadline=deadline)}, patient=True)
+    if run.trace.drafts[0].status.is_failure:
+        raise NotHere
+    why = f"{FINISHED}: what explains the delay, before PERFORMANCE_DEGRADATION in the table"
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], why))
+
+
+@scenario
 def lost_response_and_the_callee_noticed(world: World, random: Random) -> Made:
     """The callee finished its work in time and could not send the answer."""
     _, hop = choose.one_of(random, choose.hops(world))

@@ -71,7 +71,10 @@ class Query(Step):
 
 @dataclass(eq=False)
 class Hop(Step):
-    """A call of another service. ``client_name`` None: no client span. ``awaited``: False where nobody waits for it."""
+    """A call of another service. ``client_name`` None: no client span. ``awaited``: False where nobody waits for it.
+
+    ``reply_name``: of the span in which the caller waits, where sending is a short span of its own.
+    """
 
     callee: Node = field(default_factory=lambda: NOWHERE)
     protocol: str = "http"
@@ -81,18 +84,23 @@ class Hop(Step):
     deadline: float = inf
     awaited: bool = True
     linked: bool = False
+    reply_name: str | None = None
 
 
 @dataclass(eq=False)
 class Together(Step):
-    """Steps at the same time."""
+    """Steps at the same time. ``cancels``: when one fails, the others are stopped."""
 
     steps: list[Step] = field(default_factory=list)
+    cancels: bool = False
 
 
 @dataclass(eq=False)
 class Node:
-    """One operation as it is called in one place. ``before``, ``after``: its own work without a span, in ms."""
+    """One operation as it is called in one place. ``before``, ``after``: its own work without a span, in ms.
+
+    ``is_call``: its span is the client's side of its only hop. ``detached``: nobody waits for it.
+    """
 
     service: Service
     operation: str
@@ -101,6 +109,7 @@ class Node:
     after: Spread
     steps: list[Step] = field(default_factory=list)
     detached: bool = False
+    is_call: bool = False
 
     @property
     def ceiling(self) -> float:

@@ -32,7 +32,7 @@ class Effect:
     ``handled``: who called goes on as if nothing had happened. ``skipped``: it never happens. ``at_p99``: as slow as
     one in a hundred. ``times``: so often, one after the other, and the error is in the last one; with ``bad``, all at
     once, and it is in that one. ``marks``: attributes of its span. ``load_ms``: an operation first loads something.
-    ``at_once``: it begins without its usual work before.
+    ``at_once``: it begins without its usual work before, and gives up without any.
 
     Of a hop: ``before_sending``: the error comes before the callee saw anything. ``request_lost``, ``answer_lost``;
     ``queue_ms``: on the way there; ``killed_after_ms``: the callee dies, and its caller hears ``error`` ``heard_ms``
@@ -145,7 +145,7 @@ class Run:
             outcome = self.take(node, span, step, at)
             at = outcome.end
             if outcome.problem is not None:
-                after = min(node.after.draw(self.random), 50.0)
+                after = 0.1 if effect.at_once else min(node.after.draw(self.random), 50.0)
                 return self.failed(node, span, at + after, outcome.problem)
         at += node.after.draw(self.random) + effect.extra_ms
         if effect.error is not None:
@@ -173,15 +173,31 @@ class Run:
             case Hop():
                 outcome = self.repeatedly(node, parent, step, at)
             case Together():
-                outcomes = [
-                    self.take(node, parent, one, at) for one in step.steps if one.only_kind in (None, self.kind)
-                ]
-                failed = [one for one in outcomes if one.problem is not None]
-                end = max((one.end for one in outcomes), default=at)
-                outcome = Outcome(end, min(failed, key=lambda one: one.end).problem if failed else None)
+                outcome = self.together(node, parent, step, at)
             case _:
                 raise TypeError(step)
         return Outcome(outcome.end) if effect.handled else outcome
+
+    def together(self, node: Node, parent: SpanDraft, group: Together, at: float) -> Outcome:
+        """All at once. The first to fail decides, and stops the others or is found out when they are done."""
+        outcomes: list[Outcome] = []
+        made: list[list[SpanDraft]] = []
+        for step in group.steps:
+            if step.only_kind in (None, self.kind):
+                last = self.trace.drafts[-1].number
+                outcomes.append(self.take(node, parent, step, at))
+                made.append([draft for draft in self.trace.drafts if draft.number > last])
+        end = max((one.end for one in outcomes), default=at)
+        failed = [number for number, one in enumerate(outcomes) if one.problem is not None]
+        if not failed:
+            return Outcome(end)
+        first = min(failed, key=lambda number: outcomes[number].end)
+        if group.cancels:
+            end = outcomes[first].end
+            for number, drafts in enumerate(made):
+                if number != first:
+                    self.stop(drafts, end, node)
+        return Outcome(end, outcomes[first].problem)
 
     def own_span(self, node: Node, parent: SpanDraft, step: Work | Query, at: float, kind: str) -> Outcome:
         effect = self.effect(step)
@@ -227,13 +243,14 @@ class Run:
             client = self.span(node, hop.client_name, at, "producer" if hop.protocol == "queue" else "client", parent)
             self.describe_client(node, hop, client, attempt)
             self.spans[id(hop)] = client
+        sent = client
         if effect.before_sending and effect.error is not None:
             end = at + (effect.after_ms or 1.0)
             return self.heard(node, parent, hop, client, end, effect.error, effect.family)
         arrival, answer = at + hop.send.draw(self.random) + effect.queue_ms, inf
         problem: Problem | None = None
         if not effect.request_lost:
-            outcome = self.serve(node, hop, client, parent, arrival, effect)
+            outcome = self.serve(node, hop, sent, parent, arrival, effect)
             problem = outcome.problem
             answer = outcome.end + hop.back.draw(self.random)
         if not hop.awaited:
@@ -241,6 +258,10 @@ class Run:
             if client is not None:
                 client.lasting(end - at)
             return Outcome(end)
+        if client is not None and hop.reply_name is not None:
+            client.lasting(hop.send.draw(self.random))
+            client = self.span(node, hop.reply_name, client.end, "internal", parent)
+            self.spans[id(hop)] = client
         if effect.answer_lost:
             answer = inf
         deadline = hop.deadline if effect.deadline is None else effect.deadline
@@ -258,7 +279,7 @@ class Run:
             return self.heard(node, parent, hop, client, answer, effect.error, effect.family)
         if client is None:
             return Outcome(answer, problem)
-        client.lasting(answer - at)
+        client.lasting(answer - client.start)
         if problem is not None:
             problem = tell(self.random, client, node.service, problem, self.world.word, protocol=hop.protocol)
         return Outcome(answer, problem)
@@ -314,14 +335,20 @@ class Run:
         """The callee is told that nobody waits any more: what runs then ends as cancelled."""
         server = self.spans[id(hop.callee)]
         below = [draft for draft in self.trace.drafts if draft is server or is_below(draft, server)]
-        self.trace.forget(draft for draft in below if draft.start >= moment)
+        self.stop(below, moment, hop.callee)
+
+    def stop(self, drafts: list[SpanDraft], moment: float, node: Node) -> None:
+        """What has not begun never happens; what runs ends as cancelled, in the manner of ``node``'s service."""
+        self.trace.forget(draft for draft in drafts if draft.start >= moment)
         word = self.random.choice(texts.CANCELLED)
-        for draft in below:
+        for draft in drafts:
             if draft.start < moment < draft.end:
                 draft.lasting(moment - draft.start)
-                tell(self.random, draft, hop.callee.service, Problem(word, "cancelled", draft), self.world.word)
+                tell(self.random, draft, node.service, Problem(word, "cancelled", draft), self.world.word)
 
     def describe_client(self, node: Node, hop: Hop, client: SpanDraft, attempt: int) -> None:
+        if self.world.bare:
+            return
         old = node.service.old_names
         client.set(**{"net.peer.name" if old else "server.address": hop.callee.service.name})
         if hop.protocol == "http":
@@ -334,6 +361,8 @@ class Run:
             client.set(**{"messaging.system": "kafka"})
 
     def describe_server(self, callee: Node, hop: Hop, server: SpanDraft) -> None:
+        if self.world.bare:
+            return
         if hop.protocol == "http":
             server.set(**{"http.method" if callee.service.old_names else "http.request.method": "POST"})
         elif hop.protocol == "grpc":

@@ -15,7 +15,7 @@ from typing import Protocol
 from otel_diag.testing import SpanDraft
 from tests.scenarios import texts
 from tests.scenarios.texts import ErrorText
-from tests.scenarios.wire import status_of
+from tests.scenarios.wire import SPEAKING, status_of
 
 SPEAKING_TYPES = frozenset(
     (
@@ -164,7 +164,9 @@ def _heard(random: Random, problem: Problem, protocol: str, service: Teller) -> 
 
 
 def _write(random: Random, span: SpanDraft, service: Teller, text: ErrorText, manner: str) -> None:
-    """The error on the span, and the status that the receiver will give it."""
+    """The error on the span instead of any it had, and the status that the receiver will give it."""
+    for name in SPEAKING:
+        span.values.pop(name, None)
     exception: tuple[str, str] | None = None
     error_type: str | None = None
     message: str | None = None

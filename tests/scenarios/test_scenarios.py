@@ -41,9 +41,9 @@ def found(report: Report) -> tuple[str, tuple[str, str] | None]:
 @pytest.mark.parametrize("name", NAMES)
 def test_names_type_service_and_operation(name: str) -> None:
     results = [score.judged(case) for case in cases(SEEDS, [name])]
-    wrong = [one for one in results if not one.right]
-    assert results
-    assert len(results) - len(wrong) >= AT_LEAST * len(results) // len(SEEDS), "\n".join(score.wrong_cases(wrong, 1))
+    right = sum(one.right for one in results)
+    assert len(results) > len(SEEDS) // 2
+    assert right * len(SEEDS) >= AT_LEAST * len(results), "\n".join(score.wrong_cases(results, 2))
 
 
 def test_is_right_nearly_always_and_seldom_raises_a_false_alarm() -> None:

@@ -317,6 +317,25 @@ LIMITS = _texts(
     ("std::io::Error", "Too many open files (os error 24)"),
 )
 
+CONNECTIONS = _texts(
+    ("psycopg.OperationalError", "FATAL: sorry, too many clients already"),
+    (
+        "org.postgresql.util.PSQLException",
+        "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    ),
+    ("pymysql.err.OperationalError", "(1040, 'Too many connections')"),
+    ("*mysql.MySQLError", "Error 1040: Too many connections"),
+    ("*pq.Error", "pq: sorry, too many clients already"),
+    ("error", "remaining connection slots are reserved for non-replication superuser connections"),
+    ("Npgsql.PostgresException", '53300: too many connections for role "app"'),
+    ("redis.exceptions.ConnectionError", "max number of clients reached"),
+    (
+        "sqlalchemy.exc.TimeoutError",
+        "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00",
+    ),
+    ("sqlx::Error", "error returned from database: sorry, too many clients already"),
+)
+
 KILLED = _texts(
     (None, "worker was OOMKilled"),
     ("modal.exception.RemoteError", "container exited with code 137: out of memory"),
@@ -554,6 +573,8 @@ WRAPPERS = _texts(
     ("RuntimeError", "call to {host} failed"),
     ("fastapi.exceptions.HTTPException", "500: upstream failed"),
     ("UpstreamError", "{word} is not available right now"),
+    ("openai.APIConnectionError", "Connection error."),
+    (None, "upstream connect error or disconnect/reset before headers"),
     ("*fmt.wrapError", "{word}: {cause}"),
     (None, "failed to {word}: {cause}"),
     ("java.util.concurrent.ExecutionException", "{type}: {cause}"),

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+import pyarrow as pa
 
-from otel_diag.decode.traces import decode_traces
-from otel_diag.model import Status as Derived
+from otel_diag.decode.attributes import FlatAttributes
+from otel_diag.decode.semconv import outcome
+from otel_diag.model import Status
 
-_KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
-_SPEAKING = (
+SPEAKING = (
     "error.type",
     "http.response.status_code",
     "http.status_code",
@@ -21,6 +19,9 @@ _SPEAKING = (
     "rpc.response.status_code",
 )
 """Attributes that have a part in the status of a span."""
+
+_VALUE = pa.struct([("string_value", pa.string()), ("int_value", pa.int64()), ("double_value", pa.float64())])
+_ATTRIBUTES = pa.list_(pa.struct([("key", pa.string()), ("value", _VALUE)]))
 
 
 def status_of(
@@ -30,9 +31,9 @@ def status_of(
     message: str | None,
     exception: tuple[str, str] | None,
     attributes: Mapping[str, object],
-) -> Derived:
+) -> Status:
     """``is_error``: the status code is ERROR, else it was never set. ``exception``: type and message of its event."""
-    speaking = tuple((name, attributes[name]) for name in _SPEAKING if name in attributes)
+    speaking = tuple((name, attributes[name]) for name in SPEAKING if name in attributes)
     return _status_of(kind, is_error, message, exception, speaking)
 
 
@@ -43,25 +44,18 @@ def _status_of(
     message: str | None,
     exception: tuple[str, str] | None,
     attributes: tuple[tuple[str, object], ...],
-) -> Derived:
-    span = Span(
-        trace_id=b"t" * 16,
-        span_id=b"s" * 8,
-        kind=_KINDS[kind],  # type: ignore[arg-type]
-        start_time_unix_nano=1,
-        end_time_unix_nano=2,
-        status=Status(code=2 if is_error else 0, message=message or ""),  # type: ignore[arg-type]
-        attributes=[_attribute(name, value) for name, value in attributes],
+) -> Status:
+    told = [{"key": name, "value": _value(value)} for name, value in attributes]
+    exception_type, exception_message = exception or (None, None)
+    derived = outcome(
+        kinds=pa.array([kind]),
+        status_codes=pa.array([2 if is_error else 0], pa.int32()),
+        status_messages=pa.array([message or None], pa.string()),
+        attributes=FlatAttributes.of(pa.array([told], _ATTRIBUTES)),
+        exceptions=(pa.array([exception_type], pa.string()), pa.array([exception_message or None], pa.string())),
     )
-    if exception is not None:
-        told = zip(("exception.type", "exception.message"), exception, strict=True)
-        span.events.add(name="exception", attributes=[_attribute(name, value) for name, value in told])
-    request = ExportTraceServiceRequest()
-    request.resource_spans.add().scope_spans.add().spans.append(span)
-    (status,) = decode_traces(request.SerializeToString(), "default").batch.column("status").to_pylist()
-    return Derived(status)
+    return Status(derived.status[0].as_py())
 
 
-def _attribute(name: str, value: object) -> KeyValue:
-    kept = AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=str(value))
-    return KeyValue(key=name, value=kept)
+def _value(value: object) -> dict[str, object]:
+    return {"int_value": value} if isinstance(value, int) else {"string_value": str(value)}

@@ -20,7 +20,10 @@ LEARNED_FROM = 20
 
 
 class World:
-    """One system. ``peers``: how many comparable executions its baseline was learned from."""
+    """One system. ``peers``: how many comparable executions its baseline was learned from.
+
+    ``bare``: calls have no attributes. ``lost_share``: of the spans of peers, so many are never exported.
+    """
 
     def __init__(self, seed: int | str) -> None:
         self.seed = seed
@@ -35,6 +38,9 @@ class World:
         self.region = random.choice(("us-east", "eu-west-1", None))
         self.shared_name = random.choice(("handle", "POST /invoke", "process", "call"))
         self.same_names = random.random() < 0.15
+        self.cancels = random.random() < 0.5
+        self.bare = random.random() < 0.15
+        self.lost_share = random.choice((0.0, 0.0, 0.01, 0.02))
         self._protocols = random.choice(
             (
                 ("http",),
@@ -117,6 +123,8 @@ class World:
         if protocol == "queue":
             hop.awaited = random.random() < 0.7
             hop.linked = client is not None and random.random() < 0.4
+            if client is not None and hop.awaited and random.random() < 0.4:
+                hop.reply_name = random.choice(("await reply", "wait for result", "future.get", "poll"))
         return hop
 
     def _topology(self) -> Node:
@@ -152,7 +160,8 @@ class World:
         self.services.append(script)
         quick = Spread(self.scale * 0.002, 0.1)
         kinds = ("client", "server") if self._kinds_told else ("internal", "internal")
-        root = Node(script, names.client_name(self._random, "http", entry.operation), kinds[0], quick, quick)
+        name = names.client_name(self._random, "http", entry.operation)
+        root = Node(script, name, kinds[0], quick, quick, is_call=True)
         hop = self._hop(root, entry, "http")
         hop.client_name = None
         root.steps.append(hop)
@@ -173,7 +182,7 @@ class World:
         calls = [step for step in node.steps if isinstance(step, Hop)]
         if len(calls) > 1 and self._random.random() < 0.4:
             rest = [step for step in node.steps if not isinstance(step, Hop)]
-            node.steps = [*rest, Together(steps=list[Step](calls))]
+            node.steps = [*rest, Together(steps=list[Step](calls), cancels=self.cancels)]
 
     def _kinds_of_requests(self, root: Node) -> None:
         if self.kinds == 1:
@@ -241,7 +250,11 @@ class World:
         return Run(self, random, effects or {}, patient=patient)
 
     def healthy(self, random: Random) -> Trace:
-        return self.run(random).build()
+        run = self.run(random)
+        for draft in run.trace.drafts[1:]:
+            if random.random() < self.lost_share:
+                draft.drop()
+        return run.build()
 
     @cached_property
     def baseline(self) -> Baseline:
