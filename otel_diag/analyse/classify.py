@@ -110,6 +110,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 ),
                 r"resource exhausted|resource temporarily unavailable|exit (?:code|status) 137|queue ?pool limit",
                 r"connection pool (?:is )?(?:full|limit|exhaust)|connection slots",
+                r"max\w* number of (?:clients|connections)",
             ),
         ),
         (

@@ -124,6 +124,16 @@ class Context:
         """Time on the critical path of the root, by span."""
         return {} if self.root is None else self.critical_below(self.root)
 
+    @cached_property
+    def critical_subtree_ms(self) -> dict[int, float]:
+        """The same of each span with all that is below it; spans without any are absent."""
+        totals = dict(self.critical_ms)
+        for node in reversed(self.tree.preorder):
+            parent = self.tree.parents[node]
+            if parent != NO_PARENT and node in totals:
+                totals[parent] = totals.get(parent, 0.0) + totals[node]
+        return totals
+
     def critical_below(self, top: int) -> dict[int, float]:
         totals: dict[int, float] = {}
         for segment in critical_path(self.tree, self.skew.times, top):

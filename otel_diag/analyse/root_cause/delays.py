@@ -27,7 +27,7 @@ _QUEUES = re.compile(
     r"\b(?:queue|queued|queueing|enqueue|backlog|wait for (?:a )?(?:gpu|slot|worker|turn)|pending)", re.IGNORECASE
 )
 _WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
-EXPLAINS: Final = 0.5
+_EXPLAINS: Final = 0.5
 """Share of what an execution took too long that one delay must account for to be its cause."""
 
 _MATERIAL = 0.2
@@ -57,27 +57,26 @@ def excess_ms(ctx: Context) -> float | None:
     return ctx.wall_ms - ctx.durations.percentile(0.5)
 
 
-def _explained(ctx: Context, delay: _Delay | None, constant: float) -> bool:
-    if delay is None:
-        return False
+def explains(ctx: Context, ms: float, constant: float) -> bool:
+    """Whether a delay of ``ms`` is why the execution was slow; without enough peers, whether it exceeds a constant."""
     if ctx.duration_limit_ms is None:
-        return delay.ms >= constant
+        return ms >= constant
     excess = excess_ms(ctx)
-    return excess is not None and delay.ms >= EXPLAINS * excess
+    return excess is not None and ms >= _EXPLAINS * excess
 
 
 def cold_start(ctx: Context) -> Iterable[Finding]:
     if ctx.status != Status.COMPLETED or ctx.root is None:
         return
     delay = _cold_delay(ctx, [*ctx.tree.walk(ctx.root)], ctx.critical_ms)
-    if delay is not None and _explained(ctx, delay, GAP_MS):
+    if delay is not None and explains(ctx, delay.ms, GAP_MS):
         yield _cold_finding(ctx, delay)
 
 
 def cold_start_below(ctx: Context, waiting: int) -> Finding | None:
     """The cold start without which the call that timed out would have been answered, if one was seen."""
     delay = _cold_delay(ctx, [*ctx.tree.walk(waiting)], ctx.critical_below(waiting))
-    if delay is None or delay.ms < EXPLAINS * ctx.ms(waiting):
+    if delay is None or delay.ms < _EXPLAINS * ctx.ms(waiting):
         return None
     return _cold_finding(ctx, delay)
 
@@ -143,7 +142,7 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
             ms = min(max(gap, declared, inside), ctx.wall_ms)
             found.append(_Delay(node, ms, "waiting", (node,) if parent == NO_PARENT else (node, parent)))
     delay = max(found, key=lambda d: d.ms, default=None)
-    if delay is None or not _explained(ctx, delay, GAP_MS):
+    if delay is None or not explains(ctx, delay.ms, GAP_MS):
         return
     span = ctx.span(delay.node)
     parent = ctx.tree.parents[delay.node]
@@ -267,7 +266,7 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
         if not doubtless or ctx.wall_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
             return False
         excess = ctx.wall_ms - durations.percentile(0.5)
-    return own - usual >= max(EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
+    return own - usual >= max(_EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
 
 
 def _lost_children(ctx: Context, nodes: Sequence[int]) -> bool:

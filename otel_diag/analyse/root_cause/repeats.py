@@ -11,7 +11,7 @@ from typing import Final
 
 from otel_diag.analyse.baseline import OPERATION_MS
 from otel_diag.analyse.root_cause.context import Context, Finding
-from otel_diag.analyse.root_cause.delays import EXPLAINS, excess_ms
+from otel_diag.analyse.root_cause.delays import explains
 from otel_diag.model import RootCauseType, Status
 
 _MANY: Final = 5
@@ -32,7 +32,7 @@ class _Repeats:
 def repeated_calls(ctx: Context) -> Iterable[Finding]:
     if ctx.status != Status.COMPLETED or ctx.root is None:
         return
-    found = [repeats for repeats in _all_repeats(ctx) if _explains_the_delay(ctx, repeats)]
+    found = [repeats for repeats in _all_repeats(ctx) if explains(ctx, repeats.ms - repeats.usual_ms, OPERATION_MS)]
     if not found:
         return
     worst = max(found, key=lambda repeats: repeats.ms - repeats.usual_ms)
@@ -55,7 +55,6 @@ def repeated_calls(ctx: Context) -> Iterable[Finding]:
 
 
 def _all_repeats(ctx: Context) -> Iterable[_Repeats]:
-    below = _critical_below(ctx)
     template = ctx.baseline.template
     for children in ctx.tree.children:
         if len(children) < _MANY:
@@ -69,21 +68,6 @@ def _all_repeats(ctx: Context) -> Iterable[_Repeats]:
                 span = ctx.span(calls[0])
                 stats = ctx.baseline.operations.get((span.service, span.operation))
                 each = stats.percentile(0.5) if stats is not None else 0.0
-                yield _Repeats(calls, sum(below.get(call, 0.0) for call in calls), usual, usual * each)
-
-
-def _critical_below(ctx: Context) -> dict[int, float]:
-    """Milliseconds on the critical path of each span with all that is below it; spans without any are absent."""
-    totals = dict(ctx.critical_ms)
-    for node in reversed(ctx.tree.preorder):
-        parent = ctx.tree.parents[node]
-        if parent >= 0 and node in totals:
-            totals[parent] = totals.get(parent, 0.0) + totals[node]
-    return totals
-
-
-def _explains_the_delay(ctx: Context, repeats: _Repeats) -> bool:
-    if ctx.duration_limit_ms is None:
-        return repeats.ms >= OPERATION_MS
-    excess = excess_ms(ctx)
-    return excess is not None and repeats.ms - repeats.usual_ms >= EXPLAINS * excess
+                yield _Repeats(
+                    calls, sum(ctx.critical_subtree_ms.get(call, 0.0) for call in calls), usual, usual * each
+                )

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from otel_diag.analyse.baseline import NETWORK_GAP_MS
 from otel_diag.analyse.classify import ErrorKind, classify, is_error
+from otel_diag.analyse.replies import awaited
 from otel_diag.analyse.root_cause import absent
 from otel_diag.analyse.root_cause.context import Context, Finding
-from otel_diag.analyse.root_cause.delays import cold_start_below
+from otel_diag.analyse.root_cause.delays import cold_start_below, explains
 from otel_diag.analyse.root_cause.errors import quote
 from otel_diag.analyse.skew import is_hop
 from otel_diag.model import NANOS_PER_MS, RootCauseType, Status
@@ -32,6 +34,14 @@ def timeout(ctx: Context) -> Iterable[Finding]:
         return
     working = _working_at_deadline(ctx, waiting)
     last = working[-1]
+    reply = max(awaited(ctx.tree, ctx.skew.times, last), key=lambda c: ctx.skew.times[c][1], default=None)
+    if reply is not None and last == waiting:
+        deadline = ctx.skew.times[waiting][1]
+        if ctx.span(reply).end_unix_nano is not None and ctx.skew.times[reply][1] < deadline:
+            yield _not_heard(ctx, waiting, reply)
+        else:
+            yield from _still_working(ctx, waiting, [waiting, *_working_at(ctx, reply, deadline)])
+        return
     if not ctx.is_call(last):
         gave_up = last == waiting or classify(ctx.span(last)).kind == ErrorKind.TIMEOUT
         answer = _answer_before(ctx, last) if gave_up else None
@@ -52,7 +62,10 @@ def timeout(ctx: Context) -> Iterable[Finding]:
 
 
 def _deepest_timeout(ctx: Context) -> int | None:
-    """The deepest time-out of the chain, unless a deeper error of another sort explains it."""
+    """The deepest time-out of the chain, unless a deeper error of another sort explains it; of an execution that
+    completed all the same, the one that made it late."""
+    if ctx.status == Status.COMPLETED:
+        return _delaying_timeout(ctx)
     if not ctx.status.is_failure:
         return None
     for node in reversed(ctx.chain):
@@ -67,11 +80,26 @@ def _deepest_timeout(ctx: Context) -> int | None:
     return None
 
 
+def _delaying_timeout(ctx: Context) -> int | None:
+    """The deepest of the time-outs that explain the delay of a completed execution."""
+    late = [
+        node
+        for node, ms in ctx.critical_subtree_ms.items()
+        if ctx.span(node).status.is_failure
+        and classify(ctx.span(node)).kind == ErrorKind.TIMEOUT
+        and explains(ctx, ms, NETWORK_GAP_MS)
+    ]
+    return max(late, key=lambda node: (ctx.tree.depths[node], ctx.critical_subtree_ms[node], -node), default=None)
+
+
 def _working_at_deadline(ctx: Context, waiting: int) -> list[int]:
     """From the span that timed out down to the deepest one that was active when it did."""
-    start, deadline = ctx.skew.times[waiting]
-    slack = max((deadline - start) // 100, 20 * NANOS_PER_MS)
-    path = [waiting]
+    return _working_at(ctx, waiting, ctx.skew.times[waiting][1])
+
+
+def _working_at(ctx: Context, top: int, deadline: int) -> list[int]:
+    slack = max((deadline - ctx.skew.times[top][0]) // 100, 20 * NANOS_PER_MS)
+    path = [top]
     while True:
         active = [c for c in ctx.tree.children[path[-1]] if _was_active(ctx, path[-1], c, deadline, slack)]
         if not active:
