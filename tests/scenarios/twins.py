@@ -7,7 +7,7 @@ from random import Random
 from otel_diag.model import Status
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, healthy
-from tests.scenarios.plans import Hop, Together, ceiling
+from tests.scenarios.plans import Hop, Together, ceiling, flat
 from tests.scenarios.runs import Effect, Run
 from tests.scenarios.wire import status_of
 from tests.scenarios.worlds import World
@@ -61,6 +61,29 @@ def retry_that_succeeded(world: World, random: Random) -> Made:
         last_succeeds=True,
     )
     return fine(world.run(random, {id(hop): effect}))
+
+
+@healthy
+def third_attempt_that_succeeded(world: World, random: Random) -> Made:
+    """Two failed attempts are no storm, and nobody gave up."""
+    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    effect = Effect(
+        error=random.choice(texts.UNAVAILABLE + texts.REFUSED + texts.RATE),
+        before_sending=True,
+        after_ms=min(5.0, world.scale * 0.01),
+        attempts=3,
+        last_succeeds=True,
+    )
+    return fine(world.run(random, {id(hop): effect}))
+
+
+@healthy
+def the_other_kind_of_request(world: World, random: Random) -> Made:
+    """Half of the requests never take a step that the others always take."""
+    optional = [step for node in world.nodes_of(world.root) for step in flat(node.steps) if step.only_kind is not None]
+    if not any(isinstance(step, Hop) for step in optional):
+        raise NotHere
+    return fine(world.run(random))
 
 
 @healthy
