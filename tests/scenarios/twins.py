@@ -7,7 +7,8 @@ from random import Random
 from otel_diag.model import Status
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, healthy
-from tests.scenarios.plans import Hop, Together, ceiling, flat
+from tests.scenarios.faults_errors import dependency_errors
+from tests.scenarios.plans import Hop, Query, Together, ceiling, flat
 from tests.scenarios.runs import Effect, Run
 from tests.scenarios.wire import status_of
 from tests.scenarios.worlds import World
@@ -36,7 +37,9 @@ def handled_error(world: World, random: Random) -> Made:
     """A query, some work or a call fails, and whoever made it goes on."""
     nodes = choose.everywhere(world)
     thing = choose.one_of(random, choose.leaves(world, nodes))
-    errors = random.choice((texts.BUG, texts.SQL, texts.RATE, texts.VALIDATION, texts.REFUSED, texts.CACHE))
+    errors = random.choice((texts.BUG, texts.RATE, texts.VALIDATION, texts.REFUSED))
+    if isinstance(thing, Query):
+        errors = random.choice((dependency_errors(thing), texts.REFUSED, texts.CLIENT_TIMEOUT))
     return fine(world.run(random, {id(thing): Effect(error=random.choice(errors), handled=True)}))
 
 

@@ -30,7 +30,8 @@ class World:
         random = self._random = Random(f"world/{seed}")
         self.peers = random.choice((0, 5, 12, 25, 60, 60))
         self.kinds = 2 if self.peers in (0, 60) and random.random() < 0.4 else 1
-        self.scale = 10 ** random.uniform(0.0, 3.6)
+        # Without a baseline five seconds count as a gap: there, nothing usual may take so long.
+        self.scale = 10 ** random.uniform(0.0, 3.6 if self.is_learned else 2.6)
         self.sigma = random.choice((0.03, 0.1, 0.2, 0.35, 0.55))
         self.word = random.choice(names.NOUNS)
         self.model = random.choice(("llama3.2-1b", "mistral-7b", None))
