@@ -90,6 +90,33 @@ def the_other_kind_of_request(world: World, random: Random) -> Made:
 
 
 @healthy
+def server_outlives_its_client(world: World, random: Random) -> Made:
+    """The answer is sent, then the server tidies up: nobody timed out, nobody waits."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    run = world.run(random)
+    server = run.spans[id(hop.callee)]
+    server.lasting(server.ms + world.total * random.uniform(0.5, 3))
+    if random.random() < 0.5:
+        server.child("background task", at=server.ms * 0.6, ms=server.ms * 0.39)
+    return fine(run)
+
+
+@healthy
+def hedged_request(world: World, random: Random) -> Made:
+    """A second request was sent to be sure, and cancelled when the first was answered."""
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if pair[1].client_name])
+    run = world.run(random)
+    client = run.spans[id(hop)]
+    if client.parent is None or client.ms < 0.2:
+        raise NotHere
+    start, ms = client.start - client.parent.start + client.ms * 0.5, client.ms * 0.5
+    second = client.parent.child(client.operation, at=start, ms=ms, kind=client.kind).set(**client.values)
+    text = random.choice(texts.CANCELLED)
+    second.fail(text.type or "*errors.errorString", text.message)
+    return fine(run)
+
+
+@healthy
 def slow_off_the_path(world: World, random: Random) -> Made:
     """Something is started and not waited for; it outlives its parent."""
     run = world.run(random)
