@@ -40,13 +40,14 @@ class Label:
 
 @dataclass(frozen=True)
 class Case:
-    """``baseline`` and ``still_arriving`` are what the engine is asked with."""
+    """``baseline`` and ``still_arriving`` are what the engine is asked with; the former is of so many ``peers``."""
 
     scenario: str
     seed: int
     trace: Trace
     label: Label
     baseline: Baseline
+    peers: int
     still_arriving: bool = False
 
 
@@ -121,7 +122,7 @@ def case(name: str, seed: int) -> Case | None:
             trace = made.trace
             if here.lost_share and random.random() < 0.3:
                 trace = with_a_span_lost(trace, made.label, random)
-            return Case(name, seed, trace, made.label, here.baseline, made.still_arriving)
+            return Case(name, seed, trace, made.label, here.baseline, here.peers, made.still_arriving)
     return None
 
 

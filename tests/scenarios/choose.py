@@ -21,7 +21,11 @@ def one_of(random: Random, things: Sequence[T]) -> T:
 
 
 def hops(world: World) -> list[tuple[Node, Hop]]:
-    """Calls that every kind of request makes and waits for: the caller, and the call."""
+    """Calls between services that every kind of request makes and waits for: the caller, and the call."""
+    return [(node, hop) for node, hop in _all_hops(world) if hop.protocol != "local"]
+
+
+def _all_hops(world: World) -> list[tuple[Node, Hop]]:
     return [
         (node, hop)
         for node in world.nodes_of(world.root)
@@ -31,8 +35,15 @@ def hops(world: World) -> list[tuple[Node, Hop]]:
 
 
 def called(world: World) -> list[Node]:
-    """Operations that are called by others, always."""
-    return [hop.callee for _, hop in hops(world)]
+    """Operations below the root's service that always happen, functions of a service among them."""
+    own = {id(node) for node in within(world.root)}
+    return [hop.callee for _, hop in _all_hops(world) if id(hop.callee) not in own and not hop.callee.is_proxy]
+
+
+def within(node: Node) -> list[Node]:
+    """The operation, and the functions of its service that it always calls."""
+    inner = [hop.callee for hop in node.hops() if hop.protocol == "local" and hop.only_kind is None]
+    return [node, *(one for callee in inner for one in within(callee))]
 
 
 def works(world: World, nodes: Sequence[Node]) -> list[Work]:
@@ -63,7 +74,7 @@ def steps(node: Node) -> list[Work | Query | Hop]:
 
 
 def everywhere(world: World) -> list[Node]:
-    return [world.root, *called(world)]
+    return [*within(world.root), *called(world)]
 
 
 def unique(world: World, callee: Node) -> bool:

@@ -147,8 +147,9 @@ def handled_error_beside_the_real_one(world: World, random: Random) -> Made:
     nodes = choose.everywhere(world)
     thing = choose.one_of(random, choose.works(world, choose.called(world)))
     first = choose.one_of(random, [one for one in choose.leaves(world, nodes) if one is not thing])
+    errors = texts.REFUSED + (dependency_errors(first) if isinstance(first, Query) else texts.RATE)
     effects = {
-        id(first): Effect(error=random.choice(texts.REFUSED + texts.RATE + texts.CACHE), handled=True),
+        id(first): Effect(error=random.choice(errors), handled=True),
         id(thing): Effect(error=random.choice(texts.BUG), family="bug"),
     }
     run = world.run(random, effects, patient=True)

@@ -8,7 +8,7 @@ from otel_diag.model import RootCauseType as Type
 from otel_diag.testing import SpanDraft
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
-from tests.scenarios.plans import Hop, Node, Query, Work
+from tests.scenarios.plans import Hop, Node
 from tests.scenarios.runs import Effect, Run
 from tests.scenarios.texts import ErrorText
 from tests.scenarios.worlds import World
@@ -82,9 +82,8 @@ def lost_request(world: World, random: Random) -> Made:
 def slow_server(world: World, random: Random) -> Made:
     """Somewhere in the callee one thing takes longer than the caller waits."""
     _, hop = choose.one_of(random, choose.hops(world))
-    callee = hop.callee
-    things: list[Work | Query | Node] = [callee, *choose.works(world, [callee]), *choose.queries(world, [callee])]
-    thing = random.choice(things)
+    nodes = choose.within(hop.callee)
+    thing = random.choice([*nodes, *choose.leaves(world, nodes)])
     effects = {id(thing): Effect(extra_ms=hop.deadline * random.uniform(1.2, 2.5))}
     how = random.random()
     if how < 0.3:
@@ -199,7 +198,7 @@ def a_deadline_on_every_level(world: World, random: Random) -> Made:
         effects[id(hop)].answer_lost = True
         run = world.run(random, effects)
         return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
-    thing = random.choice(choose.places(world, [hop.callee]))
+    thing = random.choice(choose.places(world, choose.within(hop.callee)))
     effects[id(thing)] = Effect(extra_ms=max(one.deadline or 0 for one in effects.values()) * random.uniform(1.5, 3))
     run = world.run(random, effects)
     why = "the callee was still working at the caller's deadline; the slow self time"
@@ -209,8 +208,8 @@ def a_deadline_on_every_level(world: World, random: Random) -> Made:
 @scenario
 def slow_dependency_behind_a_deadline(world: World, random: Random) -> Made:
     """The callee waits for its database, which answers in the end, and the caller does not wait so long."""
-    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if choose.queries(world, [pair[1].callee])])
-    query = random.choice(choose.queries(world, [hop.callee]))
+    _, hop = choose.one_of(random, choose.hops(world))
+    query = choose.one_of(random, choose.queries(world, choose.within(hop.callee)))
     run = world.run(random, {id(query): Effect(extra_ms=hop.deadline * random.uniform(1.2, 3))})
     why = "the callee was still working at the caller's deadline; the slow self time"
     return Made(run.build(), label(Type.SERVICE_TIMEOUT, [run.spans[id(query)]], why))

@@ -73,7 +73,8 @@ class Query(Step):
 class Hop(Step):
     """A call of another service. ``client_name`` None: no client span. ``awaited``: False where nobody waits for it.
 
-    ``reply_name``: of the span in which the caller waits, where sending is a short span of its own.
+    ``reply_name``: of the span in which the caller waits, where sending is a short span of its own. ``outer_name``: of
+    a library's span around the client span. ``protocol`` "local": a function of the same service, with a span.
     """
 
     callee: Node = field(default_factory=lambda: NOWHERE)
@@ -85,6 +86,7 @@ class Hop(Step):
     awaited: bool = True
     linked: bool = False
     reply_name: str | None = None
+    outer_name: str | None = None
 
 
 @dataclass(eq=False)
@@ -99,7 +101,8 @@ class Together(Step):
 class Node:
     """One operation as it is called in one place. ``before``, ``after``: its own work without a span, in ms.
 
-    ``is_call``: its span is the client's side of its only hop. ``detached``: nobody waits for it.
+    ``is_call``: its span is the client's side of its only hop. ``is_proxy``: it only passes on. ``detached``: nobody
+    waits for it.
     """
 
     service: Service
@@ -110,6 +113,7 @@ class Node:
     steps: list[Step] = field(default_factory=list)
     detached: bool = False
     is_call: bool = False
+    is_proxy: bool = False
 
     @property
     def ceiling(self) -> float:

@@ -237,7 +237,18 @@ class Run:
         return outcome
 
     def call(self, node: Node, parent: SpanDraft, hop: Hop, at: float, effect: Effect, attempt: int) -> Outcome:
-        """One attempt. Without a client span, what a client span would tell is told by the caller itself."""
+        """One attempt, in the span of a library if it makes one."""
+        if hop.outer_name is None:
+            return self.send(node, parent, hop, at, effect, attempt)
+        outer = self.span(node, hop.outer_name, at, "client", parent)
+        outcome = self.send(node, outer, hop, at, effect, attempt)
+        outer.lasting(outcome.end - at)
+        if outcome.problem is None:
+            return outcome
+        return self.failed(node, outer, outcome.end, outcome.problem)
+
+    def send(self, node: Node, parent: SpanDraft, hop: Hop, at: float, effect: Effect, attempt: int) -> Outcome:
+        """Without a client span, what a client span would tell is told by the caller itself."""
         client: SpanDraft | None = None
         if hop.client_name is not None:
             client = self.span(node, hop.client_name, at, "producer" if hop.protocol == "queue" else "client", parent)

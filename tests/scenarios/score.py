@@ -78,10 +78,25 @@ def table(results: Sequence[Judged]) -> Iterator[str]:
         wrong = Counter(one.answer if not one.type_right else "(another place)" for one in found if not one.right)
         worst = ", ".join(f"{answer} x{count}" for answer, count in wrong.most_common(2))
         mark = " " if name in HEALTHY else "*"
-        typed, right = (
-            sum(values) / len(found) for values in ([o.type_right for o in found], [o.right for o in found])
-        )
-        yield f"{mark} {name:42} {len(found):5} {typed:6.0%} {right:6.0%}  {worst}"
+        yield f"{mark} {name:42} {share_line(found)}  {worst}"
+
+
+def breakdown(results: Sequence[Judged]) -> Iterator[str]:
+    """Rightness by what the label says, and by how many peers were known."""
+    by_group: dict[tuple[int, str], list[Judged]] = defaultdict(list)
+    for one in results:
+        kind = one.case.label.type
+        by_group[0, "healthy" if kind is None else kind.value].append(one)
+        peers = one.case.peers
+        by_group[1 + peers, f"{peers} peers"].append(one)
+    yield f"{'label, peers':44} {'cases':>5} {'type':>6} {'all':>6}"
+    for (_, name), found in sorted(by_group.items()):
+        yield f"  {name:42} {share_line(found)}"
+
+
+def share_line(found: Sequence[Judged]) -> str:
+    typed = sum(one.type_right for one in found) / len(found)
+    return f"{len(found):5} {typed:6.0%} {sum(one.right for one in found) / len(found):6.0%}"
 
 
 def reliability(results: Sequence[Judged]) -> Iterator[str]:
@@ -150,8 +165,8 @@ def line(span: Span, depth: int, first: int, *, is_orphan: bool) -> str:
 def shown(one: Judged) -> Iterator[str]:
     case = one.case
     label = case.label
-    known = f"{len(case.baseline.peers)} peers"
-    yield f"--- {case.scenario}, seed {case.seed}, {known}{', still arriving' if case.still_arriving else ''}"
+    arriving = ", still arriving" if case.still_arriving else ""
+    yield f"--- {case.scenario}, seed {case.seed}, {case.peers} peers{arriving}"
     expected = label.type.value if label.type else "healthy"
     yield f"label   {expected} at {' or '.join(' | '.join(place) for place in label.at) or 'any place'}: {label.why}"
     yield f"answer  {one.answer} at {one.place or '-'}"
@@ -173,7 +188,7 @@ def main(arguments: Sequence[str]) -> None:
     results = [judged(case) for case in cases(seeds, options.scenario or NAMES)]
     seconds = time.perf_counter() - began
     print("\n".join(wrong_cases(results, options.show)), end="")
-    print("\n".join([*table(results), "", *reliability(results)]))
+    print("\n".join([*table(results), "", *breakdown(results), "", *reliability(results)]))
     overall = rates(results)
     print(
         f"\n{overall.cases} cases in {seconds:.0f} s: right {overall.right:.1%} of faults,"

@@ -176,7 +176,7 @@ def _write(random: Random, span: SpanDraft, service: Teller, text: ErrorText, ma
         if random.random() < 0.5:
             span.set(**{"error.type": error_type})
     elif manner == "status":
-        message = _as_status(text)
+        message = _as_status(random, text)
     elif manner == "type":
         error_type = text.type or (str(text.http) if text.http else "_OTHER")
         span.set(**{"error.type": error_type})
@@ -197,12 +197,15 @@ def _write(random: Random, span: SpanDraft, service: Teller, text: ErrorText, ma
     span.end_as(status, error_type, message, recorded=exception is not None)
 
 
-def _as_status(text: ErrorText) -> str:
+def _as_status(random: Random, text: ErrorText) -> str:
     """As SDKs and people write it into a status: Go only the message, others the type as well."""
     if text.type is None or text.type.startswith(("*", "std::", "hyper", "reqwest")):
         return text.message or str(text.type)
     short = text.type.rsplit(".", 1)[-1]
-    return f"{short}: {text.message}" if text.message else short
+    line = f"{short}: {text.message}" if text.message else short
+    if text.type[0].islower() and random.random() < 0.15:
+        return f'Traceback (most recent call last):\n  File "/app/handlers.py", line 88, in handle\n    step()\n{line}'
+    return line
 
 
 def _set_code(random: Random, span: SpanDraft, service: Teller, text: ErrorText, *, always: bool) -> None:

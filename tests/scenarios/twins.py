@@ -7,7 +7,8 @@ from random import Random
 from otel_diag.model import Status
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, healthy
-from tests.scenarios.plans import Hop, Together, ceiling
+from tests.scenarios.faults_errors import dependency_errors
+from tests.scenarios.plans import Hop, Query, Together, ceiling, flat
 from tests.scenarios.runs import Effect, Run
 from tests.scenarios.wire import status_of
 from tests.scenarios.worlds import World
@@ -36,7 +37,9 @@ def handled_error(world: World, random: Random) -> Made:
     """A query, some work or a call fails, and whoever made it goes on."""
     nodes = choose.everywhere(world)
     thing = choose.one_of(random, choose.leaves(world, nodes))
-    errors = random.choice((texts.BUG, texts.SQL, texts.RATE, texts.VALIDATION, texts.REFUSED, texts.CACHE))
+    errors = random.choice((texts.BUG, texts.RATE, texts.VALIDATION, texts.REFUSED))
+    if isinstance(thing, Query):
+        errors = random.choice((dependency_errors(thing), texts.REFUSED, texts.CLIENT_TIMEOUT))
     return fine(world.run(random, {id(thing): Effect(error=random.choice(errors), handled=True)}))
 
 
@@ -61,6 +64,56 @@ def retry_that_succeeded(world: World, random: Random) -> Made:
         last_succeeds=True,
     )
     return fine(world.run(random, {id(hop): effect}))
+
+
+@healthy
+def third_attempt_that_succeeded(world: World, random: Random) -> Made:
+    """Two failed attempts are no storm, and nobody gave up."""
+    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    effect = Effect(
+        error=random.choice(texts.UNAVAILABLE + texts.REFUSED + texts.RATE),
+        before_sending=True,
+        after_ms=min(5.0, world.scale * 0.01),
+        attempts=3,
+        last_succeeds=True,
+    )
+    return fine(world.run(random, {id(hop): effect}))
+
+
+@healthy
+def the_other_kind_of_request(world: World, random: Random) -> Made:
+    """Half of the requests never take a step that the others always take."""
+    optional = [step for node in world.nodes_of(world.root) for step in flat(node.steps) if step.only_kind is not None]
+    if not any(isinstance(step, Hop) for step in optional):
+        raise NotHere
+    return fine(world.run(random))
+
+
+@healthy
+def server_outlives_its_client(world: World, random: Random) -> Made:
+    """The answer is sent, then the server tidies up: nobody timed out, nobody waits."""
+    _, hop = choose.one_of(random, choose.hops(world))
+    run = world.run(random)
+    server = run.spans[id(hop.callee)]
+    server.lasting(server.ms + world.total * random.uniform(0.5, 3))
+    if random.random() < 0.5:
+        server.child("background task", at=server.ms * 0.6, ms=server.ms * 0.39)
+    return fine(run)
+
+
+@healthy
+def hedged_request(world: World, random: Random) -> Made:
+    """A second request was sent to be sure, and cancelled when the first was answered."""
+    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if pair[1].client_name])
+    run = world.run(random)
+    client = run.spans[id(hop)]
+    if client.parent is None or client.ms < 0.2:
+        raise NotHere
+    start, ms = client.start - client.parent.start + client.ms * 0.5, client.ms * 0.5
+    second = client.parent.child(client.operation, at=start, ms=ms, kind=client.kind).set(**client.values)
+    text = random.choice(texts.CANCELLED)
+    second.fail(text.type or "*errors.errorString", text.message)
+    return fine(run)
 
 
 @healthy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cached_property
 from math import inf
 from random import Random
@@ -22,7 +23,8 @@ LEARNED_FROM = 20
 class World:
     """One system. ``peers``: how many comparable executions its baseline was learned from.
 
-    ``bare``: calls have no attributes. ``lost_share``: of the spans of peers, so many are never exported.
+    ``bare``: calls have no attributes. ``layered``: services have spans within spans. ``mesh``: calls go through
+    proxies. ``lost_share``: of the spans of peers, so many are never exported.
     """
 
     def __init__(self, seed: int | str) -> None:
@@ -30,7 +32,8 @@ class World:
         random = self._random = Random(f"world/{seed}")
         self.peers = random.choice((0, 5, 12, 25, 60, 60))
         self.kinds = 2 if self.peers in (0, 60) and random.random() < 0.4 else 1
-        self.scale = 10 ** random.uniform(0.0, 3.6)
+        # Without a baseline five seconds count as a gap: there, nothing usual may take so long.
+        self.scale = 10 ** random.uniform(0.0, 3.6 if self.is_learned else 2.6)
         self.sigma = random.choice((0.03, 0.1, 0.2, 0.35, 0.55))
         self.word = random.choice(names.NOUNS)
         self.model = random.choice(("llama3.2-1b", "mistral-7b", None))
@@ -40,6 +43,8 @@ class World:
         self.same_names = random.random() < 0.15
         self.cancels = random.random() < 0.5
         self.bare = random.random() < 0.15
+        self.layered = random.random() < 0.35
+        self.mesh = random.random() < 0.1
         self.lost_share = random.choice((0.0, 0.0, 0.01, 0.02))
         self._protocols = random.choice(
             (
@@ -91,6 +96,8 @@ class World:
         kind = {"http": "server", "grpc": "server", "function": "server", "queue": "consumer"}[protocol]
         if not service.kinds_are_told or (root and random.random() < 0.5):
             kind = "internal"
+        elif root and random.random() < 0.15:
+            kind = "consumer"
         name = self.shared_name if self.same_names else names.server_name(random, protocol)
         node = Node(service, name, kind, self._spread(0.08), self._spread(0.06))
         if service.inner_spans:
@@ -102,6 +109,8 @@ class World:
     def _finish(self, node: Node) -> None:
         """Ends of a chain ask a database or somebody's API; others do now and then, and some work after the calls."""
         random = self._random
+        if node.is_proxy:
+            return
         if not any(node.hops()) or random.random() < 0.3:
             name, peer, attributes = names.dependency(random)
             node.steps.insert(
@@ -120,6 +129,8 @@ class World:
         near = min(self.scale * 0.01, 20.0)
         network = Spread(near * random.uniform(0.3, 1.5) + 0.05, min(self.sigma, 0.3))
         hop = Hop(callee=callee, protocol=protocol, client_name=client, send=network, back=network)
+        if client is not None and protocol in ("http", "function") and random.random() < 0.12:
+            hop.outer_name = random.choice(("chat gpt-4o", "S3Client.send", "WebClient.exchange", "sdk.request"))
         if protocol == "queue":
             hop.awaited = random.random() < 0.7
             hop.linked = client is not None and random.random() < 0.4
@@ -148,6 +159,8 @@ class World:
         for node in self.nodes_of(root):
             self._finish(node)
             self._in_parallel(node)
+        for node in self.nodes_of(root):
+            self._layers(node)
         self._kinds_of_requests(root)
         if random.random() < 0.12:
             root = self._under_a_client(root)
@@ -168,14 +181,36 @@ class World:
         entry.kind = kinds[1]
         return root
 
+    def _layers(self, node: Node) -> None:
+        """Of a service with a span for each of its layers: what an operation does, it does in a function below."""
+        if not self.layered or not node.service.inner_spans or self._random.random() < 0.4:
+            return
+        none = Spread(0, 0)
+        inner = Node(node.service, names.inner_name(self._random), "internal", self._spread(0.02), self._spread(0.02))
+        inner.steps = node.steps
+        node.steps = [Hop(callee=inner, protocol="local", send=none, back=none)]
+
     def _connect(self, caller: Node, service: Service, like: Node | None = None) -> Node:
         protocol = self._random.choice(self._protocols)
         callee = self._node(service, protocol)
         if like is not None:
             callee.operation, callee.kind = like.operation, like.kind
-        hop = self._hop(caller, callee, protocol if like is None or protocol != "queue" else "http")
-        caller.steps.append(hop)
+        used = protocol if like is None or protocol != "queue" else "http"
+        if self.mesh and used != "queue":
+            caller = self._proxied(caller, callee, used)
+        caller.steps.append(self._hop(caller, callee, used))
         return callee
+
+    def _proxied(self, caller: Node, callee: Node, protocol: str) -> Node:
+        """The proxy of a service mesh, that stands before a service and passes on what it gets."""
+        told = callee.service
+        service = replace(told, name=f"{told.name}-envoy", version=None, client_spans=True, inner_spans=False)
+        quick = Spread(self.scale * 0.001, 0.1)
+        proxy = Node(service, f"{told.name}.svc.cluster.local:80/*", "server", quick, quick, is_proxy=True)
+        if not service.kinds_are_told:
+            proxy.kind = "internal"
+        caller.steps.append(self._hop(caller, proxy, protocol))
+        return proxy
 
     def _in_parallel(self, node: Node) -> None:
         """Calls that follow each other may as well run together."""
@@ -197,6 +232,8 @@ class World:
             self._deadlines(hop.callee)
             fits = [limit for limit in DEADLINES if limit > 4 * (ceiling(hop) + 5)] or [DEADLINES[-1]]
             hop.deadline = self._random.choice(fits[:3]) * self._random.uniform(0.98, 1.0)
+            if hop.protocol == "local":
+                hop.deadline = inf
             if not hop.awaited:
                 hop.deadline = inf
                 for below in self.nodes_of(hop.callee):
