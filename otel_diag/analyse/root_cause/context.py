@@ -242,9 +242,10 @@ def _adoptions(tree: Tree, baseline: Baseline) -> Mapping[int, int]:
         if top == root:
             continue
         candidates = [caused[top]] if top in caused and not _is_above(parents, top, caused[top]) else []
-        if not candidates and top in lost and budget > 0:
+        if not candidates and top in lost and budget > 0 and not _shares_parent(tree, top, root):
             budget -= len(tree.spans)
-            candidates = _likely_parents(tree, baseline, parents, top)
+            likely = _likely_parents(tree, baseline, parents, top)
+            candidates = [i for i in likely if not _shares_parent(tree, top, _top_of(parents, i))]
         if candidates:
             adopted[top] = parents[top] = candidates[0]
     return adopted
@@ -276,6 +277,17 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
         ranked.append((-score - 3 * encloses, length, i))
     ranked.sort()
     return [i for _, _, i in ranked if not _is_above(parents, top, i)]
+
+
+def _shares_parent(tree: Tree, top: int, other: int | None) -> bool:
+    """Whether the span that both hung under is the same one that never came: neither belongs below the other."""
+    return other is not None and other != top and tree.spans[top].parent_span_id == tree.spans[other].parent_span_id
+
+
+def _top_of(parents: list[int], node: int) -> int:
+    while parents[node] != NO_PARENT:
+        node = parents[node]
+    return node
 
 
 def _is_above(parents: list[int], top: int, node: int) -> bool:

@@ -32,18 +32,30 @@ def timeout(ctx: Context) -> Iterable[Finding]:
     waiting = _deepest_timeout(ctx)
     if waiting is None:
         return
-    working = _working_at_deadline(ctx, waiting)
+    yield from _lost_or_slow(ctx, waiting, _working_at(ctx, waiting, ctx.skew.times[waiting][1]))
+
+
+def _lost_or_slow(ctx: Context, waiting: int, working: list[int]) -> Iterable[Finding]:
+    """``working``: from the span that timed out down to the deepest one that was active when it did."""
     last = working[-1]
-    reply = max(awaited(ctx.tree, ctx.skew.times, last), key=lambda c: ctx.skew.times[c][1], default=None)
-    if reply is not None and last == waiting:
-        deadline = ctx.skew.times[waiting][1]
-        if ctx.span(reply).end_unix_nano is not None and ctx.skew.times[reply][1] < deadline:
-            yield _not_heard(ctx, waiting, reply)
+    gave_up = last == waiting or classify(ctx.span(last)).kind == ErrorKind.TIMEOUT
+    replies = awaited(ctx.tree, ctx.skew.times, last) if gave_up else []
+    if replies:
+        reply = max(replies, key=lambda c: ctx.skew.times[c][1])
+        if ctx.span(reply).end_unix_nano is not None and ctx.skew.times[reply][1] < ctx.skew.times[last][1]:
+            yield _not_heard(ctx, last, reply)
         else:
-            yield from _still_working(ctx, waiting, [waiting, *_working_at(ctx, reply, deadline)])
-        return
-    if not ctx.is_call(last):
-        gave_up = last == waiting or classify(ctx.span(last)).kind == ErrorKind.TIMEOUT
+            deeper = _working_at(ctx, reply, ctx.skew.times[waiting][1])
+            yield from _lost_or_slow(ctx, waiting, [waiting, *deeper])
+    elif ctx.is_call(last):
+        finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
+        if finished:
+            yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
+        elif gave_up:
+            yield from _no_trace_of_callee(ctx, last)
+        else:
+            yield from _still_working(ctx, waiting, working)  # a query that those above did not wait for to the end
+    else:
         answer = _answer_before(ctx, last) if gave_up else None
         if answer is not None:
             yield _not_heard(ctx, last, answer)
@@ -51,14 +63,6 @@ def timeout(ctx: Context) -> Iterable[Finding]:
             yield from _no_trace_of_callee(ctx, last)
         else:
             yield from _still_working(ctx, waiting, working)
-        return
-    finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
-    if finished:
-        yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
-    elif last != waiting and classify(ctx.span(last)).kind != ErrorKind.TIMEOUT:
-        yield from _still_working(ctx, waiting, working)  # a query that those above did not wait for to the end
-    else:
-        yield from _no_trace_of_callee(ctx, last)
 
 
 def _deepest_timeout(ctx: Context) -> int | None:
@@ -92,12 +96,8 @@ def _delaying_timeout(ctx: Context) -> int | None:
     return max(late, key=lambda node: (ctx.tree.depths[node], ctx.critical_subtree_ms[node], -node), default=None)
 
 
-def _working_at_deadline(ctx: Context, waiting: int) -> list[int]:
-    """From the span that timed out down to the deepest one that was active when it did."""
-    return _working_at(ctx, waiting, ctx.skew.times[waiting][1])
-
-
 def _working_at(ctx: Context, top: int, deadline: int) -> list[int]:
+    """From ``top`` down to the deepest span that was active at the deadline, in ns."""
     slack = max((deadline - ctx.skew.times[top][0]) // 100, 20 * NANOS_PER_MS)
     path = [top]
     while True:
@@ -167,8 +167,10 @@ def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[F
 
 def _where_time_went(ctx: Context, waiting: int, working: list[int]) -> tuple[int, float, float | None]:
     """The span whose own time up to the deadline exceeds its usual the most: (span, own ms, usual ms)."""
-    critical = ctx.critical_below(waiting)
     below = {*ctx.tree.walk(working[1])} if len(working) > 1 else {waiting}
+    critical = ctx.critical_below(waiting)
+    if not below & critical.keys():  # the consumer of a message, beside what waits for its reply
+        critical = ctx.critical_below(working[1])
     best, most = working[-1], -1.0
     for node in sorted(below & critical.keys()):
         span = ctx.span(node)
