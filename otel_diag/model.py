@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-ENGINE_VERSION: Final = "1"
+ENGINE_VERSION: Final = "2"
 """Part of the key of a stored diagnosis: raise it when judgement changes, and old verdicts are recomputed."""
 
 DEFAULT_TENANT: Final = "default"

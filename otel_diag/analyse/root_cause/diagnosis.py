@@ -11,7 +11,7 @@ from otel_diag.analyse.gaps import find_gaps
 from otel_diag.analyse.quality import data_quality
 from otel_diag.analyse.root_cause import absent, delays, errors, repeats, timeouts
 from otel_diag.analyse.root_cause.context import Context, Finding, build_context
-from otel_diag.analyse.root_cause.rank import INCONCLUSIVE_BELOW, confidence, rank
+from otel_diag.analyse.root_cause.rank import confidence, rank
 from otel_diag.analyse.timeline import anomaly_of
 from otel_diag.model import Gap, Hop, Report, ReportFinding, RootCause, Status, Trace, VerdictName
 
@@ -81,7 +81,7 @@ def _cause(ctx: Context, findings: Sequence[Finding]) -> RootCause | None:
         return None
     chosen = findings[0]
     sure = confidence(ctx, chosen, findings)
-    if sure < INCONCLUSIVE_BELOW:
+    if sure is None:
         return None
     return RootCause(
         root_cause_type=chosen.type,
