@@ -217,9 +217,7 @@ def a_deadline_on_every_level(world: World, random: Random) -> Made:
     if lost:
         effects[id(hop)].answer_lost = True
         run = world.run(random, effects)
-        return Made(
-            run.build(), label(Type.NETWORK_TIMEOUT, unheard(run, world.callers[id(hop.callee)][0], hop), FINISHED)
-        )
+        return Made(run.build(), label(Type.NETWORK_TIMEOUT, unheard(run, node, hop), FINISHED))
     thing = random.choice(choose.places(world, choose.within(hop.callee)))
     effects[id(thing)] = Effect(extra_ms=max(one.deadline or 0 for one in effects.values()) * random.uniform(1.5, 3))
     run = world.run(random, effects)
