@@ -9,7 +9,7 @@ from otel_diag.model import Status
 from otel_diag.testing import SpanDraft, TraceBuilder
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Label, Made, NotHere, Place, label, scenario
-from tests.scenarios.faults_network import telling_span
+from tests.scenarios.faults_network import attempts, telling_span
 from tests.scenarios.plans import Hop, Node
 from tests.scenarios.runs import Effect, Run, is_below
 from tests.scenarios.worlds import World
@@ -31,7 +31,7 @@ def oom_kill(world: World, random: Random) -> Made:
     """Announced, never finished, and the caller was told of the memory."""
     node, hop = choose.one_of(random, choose.hops(world))
     run = world.run(random, {id(hop): killed(world, random, hop, texts.KILLED)}, patient=True)
-    places = [telling_span(run, node, hop), run.spans[id(hop.callee)]]
+    places = [*attempts(run, node, hop), run.spans[id(hop.callee)]]
     return Made(
         run.build(), label(Type.RESOURCE_EXHAUSTED, places, "the error names the memory, the open span who had it")
     )
@@ -61,8 +61,9 @@ def modal_function_not_loaded(world: World, random: Random) -> Made:
     node, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
     effect = Effect(error=random.choice(texts.MODAL_LOAD), before_sending=True, after_ms=random.uniform(50, 4_000))
     run = world.run(random, {id(hop): effect}, patient=True)
-    span = telling_span(run, node, hop).set(**{"modal.app": "app", "modal.function": "generate"})
-    return Made(run.build(), label(Type.MODAL_EXECUTION_FAILURE, [span], "Modal's own: function could not load"))
+    telling_span(run, node, hop).set(**{"modal.app": "app", "modal.function": "generate"})
+    why = "Modal's own: function could not load"
+    return Made(run.build(), label(Type.MODAL_EXECUTION_FAILURE, attempts(run, node, hop), why))
 
 
 def expected(world: World, random: Random, *, with_client: bool = False) -> tuple[Node, Hop]:

@@ -8,7 +8,7 @@ from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
 from tests.scenarios.faults_absence import killed
-from tests.scenarios.faults_network import FINISHED, telling_span
+from tests.scenarios.faults_network import FINISHED, attempts
 from tests.scenarios.faults_time import COLD, SLOW, far_beyond
 from tests.scenarios.plans import Hop, Node, Together, Work
 from tests.scenarios.runs import Effect
@@ -63,7 +63,7 @@ def retries_against_a_limit(world: World, random: Random) -> Made:
     )
     run = world.run(random, {id(hop): effect}, patient=True)
     why = "429, quota: before RETRY_STORM in the table"
-    return Made(run.build(), label(Type.RATE_LIMITED, [telling_span(run, node, hop)], why))
+    return Made(run.build(), label(Type.RATE_LIMITED, attempts(run, node, hop), why))
 
 
 @scenario
@@ -108,7 +108,7 @@ def killed_for_memory_while_loading(world: World, random: Random) -> Made:
         id(hop.callee): Effect(marks={"faas.coldstart": True}),
     }
     run = world.run(random, effects, patient=True)
-    places = [telling_span(run, node, hop), run.spans[id(hop.callee)]]
+    places = [*attempts(run, node, hop), run.spans[id(hop.callee)]]
     return Made(run.build(), label(Type.RESOURCE_EXHAUSTED, places, "OOM: before COLD_START in the table"))
 
 

@@ -8,7 +8,7 @@ from otel_diag.model import RootCauseType as Type
 from otel_diag.testing import SpanDraft
 from tests.scenarios import choose, texts
 from tests.scenarios.cases import Made, NotHere, label, scenario
-from tests.scenarios.plans import Hop, Node
+from tests.scenarios.plans import Hop, Node, Together
 from tests.scenarios.runs import Effect, Run
 from tests.scenarios.texts import ErrorText
 from tests.scenarios.worlds import World
@@ -22,12 +22,30 @@ def telling_span(run: Run, node: Node, hop: Hop) -> SpanDraft:
     return run.spans[id(hop)] if hop.client_name is not None else run.spans[id(node)]
 
 
+def attempts(run: Run, node: Node, hop: Hop) -> list[SpanDraft]:
+    """The span that tells of a failed call, and that of a library around it, which has the same exception."""
+    span = telling_span(run, node, hop)
+    return [span, span.parent] if hop.outer_name is not None and span.parent is not None else [span]
+
+
+def unheard(run: Run, node: Node, hop: Hop) -> list[SpanDraft]:
+    """The callee whose answer was lost. Of parallel calls without client spans nobody can tell which one it was."""
+    beside = [
+        one
+        for step in node.steps
+        if isinstance(step, Together) and hop in step.steps and hop.client_name is None
+        for one in step.steps
+        if isinstance(one, Hop) and one.client_name is None and id(one.callee) in run.spans
+    ]
+    return [run.spans[id(one.callee)] for one in [hop, *beside]]
+
+
 @scenario
 def lost_response(world: World, random: Random) -> Made:
-    _, hop = choose.one_of(random, choose.hops(world))
+    node, hop = choose.one_of(random, choose.hops(world))
     run = world.run(random, {id(hop): Effect(answer_lost=True)})
     choose.skewed(world, random, run)
-    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, unheard(run, node, hop), FINISHED))
 
 
 @scenario
@@ -36,7 +54,7 @@ def lost_response_to_the_root(world: World, random: Random) -> Made:
     hop = choose.one_of(random, [hop for node, hop in choose.hops(world) if node is world.root])
     run = world.run(random, {id(hop): Effect(answer_lost=True)})
     choose.skewed(world, random, run)
-    return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+    return Made(run.build(), label(Type.NETWORK_TIMEOUT, unheard(run, world.root, hop), FINISHED))
 
 
 @scenario
@@ -74,6 +92,8 @@ def lost_request(world: World, random: Random) -> Made:
     if not world.is_learned:
         raise NotHere
     node, hop = choose.one_of(random, choose.hops(world))
+    if hop.client_name is None and any(isinstance(step, Together) and hop in step.steps for step in node.steps):
+        raise NotHere  # beside others that were answered, and with no span of its own
     run = world.run(random, {id(hop): Effect(request_lost=True)})
     return Made(run.build(), label(Type.NETWORK_TIMEOUT, [telling_span(run, node, hop)], LOST))
 
@@ -103,13 +123,13 @@ def never_reached(world: World, random: Random, errors: tuple[ErrorText, ...]) -
     if asked and random.random() < 0.3:
         query = random.choice(asked)
         run = world.run(random, {id(query): effect}, patient=True)
-        span = run.spans[id(query)]
+        spans = [run.spans[id(query)]]
     else:
         node, hop = choose.one_of(random, choose.hops(world))
         run = world.run(random, {id(hop): effect}, patient=True)
-        span = telling_span(run, node, hop)
+        spans = attempts(run, node, hop)
     choose.skewed(world, random, run)
-    return Made(run.build(), label(Type.CONNECTION_FAILURE, [span], "the call never reached the callee"))
+    return Made(run.build(), label(Type.CONNECTION_FAILURE, spans, "the call never reached the callee"))
 
 
 @scenario
@@ -144,32 +164,32 @@ def retry_storm(world: World, random: Random) -> Made:
         error=random.choice(errors), before_sending=True, after_ms=random.uniform(1, 80), attempts=random.randint(3, 7)
     )
     run = world.run(random, {id(hop): effect}, patient=True)
-    return Made(run.build(), label(Type.RETRY_STORM, [telling_span(run, node, hop)], STORM))
+    return Made(run.build(), label(Type.RETRY_STORM, attempts(run, node, hop), STORM))
 
 
 @scenario
 def retry_storm_against_a_failing_callee(world: World, random: Random) -> Made:
     """Every attempt reaches the callee, which fails every time."""
-    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    node, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
     effects = {
         id(hop): Effect(attempts=random.randint(3, 6)),
         id(hop.callee): Effect(error=random.choice(texts.BUG + texts.UNAVAILABLE), family="bug"),
     }
     run = world.run(random, effects, patient=True)
-    places = [run.spans[id(hop)], run.spans[id(hop.callee)]]
+    places = [*attempts(run, node, hop), run.spans[id(hop.callee)]]
     return Made(run.build(), label(Type.RETRY_STORM, places, f"{STORM}: the attempts, or the error they all met"))
 
 
 @scenario
 def retry_storm_of_timeouts(world: World, random: Random) -> Made:
     """Precedence: every attempt times out on a callee that is too slow."""
-    _, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
+    node, hop = choose.one_of(random, [(node, hop) for node, hop in choose.hops(world) if hop.client_name])
     effects = {
         id(hop): Effect(attempts=random.randint(3, 5)),
         id(hop.callee): Effect(extra_ms=hop.deadline * random.uniform(1.2, 2)),
     }
     run = world.run(random, effects, patient=choose.others(world, hop))
-    places = [run.spans[id(hop)], run.spans[id(hop.callee)]]
+    places = [*attempts(run, node, hop), run.spans[id(hop.callee)]]
     return Made(run.build(), label(Type.RETRY_STORM, places, f"{STORM}; before SERVICE_TIMEOUT in the table"))
 
 
@@ -188,7 +208,7 @@ def one_attempt_that_counted_its_resends(world: World, random: Random) -> Made:
 @scenario
 def a_deadline_on_every_level(world: World, random: Random) -> Made:
     """Each caller above the slow one has a deadline of its own, shorter or longer than the one below."""
-    _, hop = choose.one_of(random, [pair for pair in choose.hops(world) if choose.depth(world, pair[1].callee) >= 2])
+    node, hop = choose.one_of(random, [pair for pair in choose.hops(world) if choose.depth(world, pair[1].callee) >= 2])
     chain = choose.above(world, hop)
     first = max(4 * world.total, 200.0)
     steps = random.choice((1.0, 1.3, 0.8))
@@ -197,7 +217,7 @@ def a_deadline_on_every_level(world: World, random: Random) -> Made:
     if lost:
         effects[id(hop)].answer_lost = True
         run = world.run(random, effects)
-        return Made(run.build(), label(Type.NETWORK_TIMEOUT, [run.spans[id(hop.callee)]], FINISHED))
+        return Made(run.build(), label(Type.NETWORK_TIMEOUT, unheard(run, node, hop), FINISHED))
     thing = random.choice(choose.places(world, choose.within(hop.callee)))
     effects[id(thing)] = Effect(extra_ms=max(one.deadline or 0 for one in effects.values()) * random.uniform(1.5, 3))
     run = world.run(random, effects)

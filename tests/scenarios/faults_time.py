@@ -7,6 +7,7 @@ from random import Random
 from otel_diag.model import RootCauseType as Type
 from tests.scenarios import choose
 from tests.scenarios.cases import Label, Made, NotHere, label, scenario, when_learned
+from tests.scenarios.faults_network import attempts
 from tests.scenarios.plans import Hop, Node, Query, Together, Work
 from tests.scenarios.runs import Effect, Run, is_below
 from tests.scenarios.worlds import World
@@ -138,7 +139,7 @@ def short_queue_delay(world: World, random: Random) -> Made:
 @scenario
 def n_plus_one_calls(world: World, random: Random) -> Made:
     """A service is asked once for each of many things."""
-    _, hop = choose.one_of(random, choose.hops(world))
+    node, hop = choose.one_of(random, choose.hops(world))
     times = round(world.total * random.uniform(5, 7) / max(world.usual(hop.callee), 1e-3))
     if not 20 <= times <= 150:
         raise NotHere
@@ -146,7 +147,8 @@ def n_plus_one_calls(world: World, random: Random) -> Made:
     within_constants(world, run)
     callee = run.spans[id(hop.callee)]
     below = [draft for draft in run.trace.drafts if is_below(draft, callee)]
-    places = [callee, *([callee.caller] if callee.caller else []), *below]
+    calls = [callee.caller, *attempts(run, node, hop)] if callee.caller else []
+    places = [callee, *calls, *below]
     why = f"{SLOW}: that of the call that is repeated, or of anything in it"
     return Made(run.build(), when_learned(world, label(Type.PERFORMANCE_DEGRADATION, places, why)))
 

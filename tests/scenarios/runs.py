@@ -230,7 +230,8 @@ class Run:
             outcome = self.call(node, parent, hop, outcome.end, effect, 0)
         for attempt in range(1, effect.attempts):
             last = attempt == effect.attempts - 1
-            pause = min(self.world.scale * 0.05 * 2**attempt, 2_000) * self.random.uniform(0.8, 1.2)
+            patience = 0.005 if effect.last_succeeds else 0.05
+            pause = min(self.world.scale * patience * 2**attempt, 2_000) * self.random.uniform(0.8, 1.2)
             outcome = self.call(
                 node, parent, hop, outcome.end + pause, NOTHING if last and effect.last_succeeds else effect, attempt
             )
