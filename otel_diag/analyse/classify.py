@@ -174,7 +174,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
         (
             ErrorKind.VALIDATION,
             (
-                r"validat|\bzod\b|unprocessable|bad ?request|malformed|invalid|reject(?:ed|s)",
+                r"validat|\bnot valid\b|\bzod\b|unprocessable|bad ?request|malformed|invalid|reject(?:ed|s)",
                 r"illegal (?:argument|value)",
                 (
                     r"field required|required (?:field|parameter|property|argument)|"

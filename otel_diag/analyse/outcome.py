@@ -10,7 +10,6 @@ from rapidfuzz import fuzz
 
 from otel_diag.analyse.calls import is_call
 from otel_diag.analyse.classify import ErrorKind, classify, error_text, error_type_of, is_error
-from otel_diag.analyse.replies import awaited
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT, Times, Tree
 from otel_diag.model import Span, Status, Trace
@@ -83,15 +82,7 @@ def failing_chain(tree: Tree, times: Times, top: int) -> tuple[int, ...]:
     chain = [top]
     while (child := _explaining_child(tree, times, chain[-1])) is not None:
         chain.append(child)
-    reply = _failed_reply(tree, times, chain[-1])
-    return tuple(chain) if reply is None or reply in chain else (*chain, *failing_chain(tree, times, reply))
-
-
-def _failed_reply(tree: Tree, times: Times, node: int) -> int | None:
-    """Whose failure a span that waits for a reply heard of: the last of them before it ended."""
-    end = times[node][1]
-    failed = [c for c in awaited(tree, times, node) if is_error(tree.spans[c]) and times[c][1] <= end + _LONG_AFTER_NS]
-    return max(failed, key=lambda c: times[c][1], default=None)
+    return tuple(chain)
 
 
 def _explaining_child(tree: Tree, times: Times, node: int) -> int | None:

@@ -64,7 +64,7 @@ class Tree:
         return found
 
     def adopt(self, parents: Mapping[int, int]) -> Tree:
-        """The same forest with some tops hung under other spans: {top: new parent}. Must not form a cycle."""
+        """The same forest with some spans hung under others: {span: new parent}. Must not form a cycle."""
         if not parents:
             return self
         merged = [parents.get(i, p) for i, p in enumerate(self.parents)]

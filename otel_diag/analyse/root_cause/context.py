@@ -14,6 +14,7 @@ from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_
 from otel_diag.analyse.critical_path import critical_path, self_times
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, callee_spans, missing_hops
 from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
+from otel_diag.analyse.replies import rehung
 from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
 from otel_diag.analyse.tree import NO_PARENT, Tree, build_tree
 from otel_diag.model import NANOS_PER_MS, MissingHop, RootCauseType, Span, Status, Trace
@@ -45,8 +46,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """``raw`` is the forest as received; in ``tree`` orphans hang under the span that most likely caused them
-    (same indices). Times come from ``skew``: adjusted, in ns."""
+    """``raw`` is the forest as received; in ``tree`` orphans hang under the span that most likely caused them, and
+    consumers under the one that waits for their reply (same indices). Times come from ``skew``: adjusted, in ns."""
 
     trace: Trace
     baseline: Baseline
@@ -214,6 +215,7 @@ def build_context(trace: Trace, baseline: Baseline, *, now: datetime, still_arri
     raw = build_tree(trace.spans)
     tree = raw.adopt(_adoptions(raw, baseline))
     skew = estimate_skew(tree)
+    tree = tree.adopt(rehung(tree, skew.times))
     return Context(
         trace=trace,
         baseline=baseline,

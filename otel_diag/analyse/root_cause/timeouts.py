@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from otel_diag.analyse.baseline import NETWORK_GAP_MS
 from otel_diag.analyse.classify import ErrorKind, classify, is_error
-from otel_diag.analyse.replies import awaited
+from otel_diag.analyse.replies import sender_before
 from otel_diag.analyse.root_cause import absent
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.delays import cold_start_below, explains
@@ -39,15 +39,7 @@ def _lost_or_slow(ctx: Context, waiting: int, working: list[int]) -> Iterable[Fi
     """``working``: from the span that timed out down to the deepest one that was active when it did."""
     last = working[-1]
     gave_up = last == waiting or classify(ctx.span(last)).kind == ErrorKind.TIMEOUT
-    replies = awaited(ctx.tree, ctx.skew.times, last) if gave_up else []
-    if replies:
-        reply = max(replies, key=lambda c: ctx.skew.times[c][1])
-        if ctx.span(reply).end_unix_nano is not None and ctx.skew.times[reply][1] < ctx.skew.times[last][1]:
-            yield _not_heard(ctx, last, reply)
-        else:
-            deeper = _working_at(ctx, reply, ctx.skew.times[waiting][1])
-            yield from _lost_or_slow(ctx, waiting, [waiting, *deeper])
-    elif ctx.is_call(last):
+    if ctx.is_call(last):
         finished = [c for c in ctx.callees(last) if ctx.span(c).end_unix_nano is not None]
         if finished:
             yield _not_heard(ctx, last, max(finished, key=lambda c: ctx.skew.times[c][1]))
@@ -57,8 +49,11 @@ def _lost_or_slow(ctx: Context, waiting: int, working: list[int]) -> Iterable[Fi
             yield from _still_working(ctx, waiting, working)  # a query that those above did not wait for to the end
     else:
         answer = _answer_before(ctx, last) if gave_up else None
+        sender = sender_before(ctx.tree, ctx.skew.times, last) if gave_up else None
         if answer is not None:
             yield _not_heard(ctx, last, answer)
+        elif sender is not None and not ctx.callees(sender):
+            yield from _no_trace_of_callee(ctx, sender)
         elif gave_up and ctx.unreached(last) is not None:
             yield from _no_trace_of_callee(ctx, last)
         else:
@@ -167,10 +162,8 @@ def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[F
 
 def _where_time_went(ctx: Context, waiting: int, working: list[int]) -> tuple[int, float, float | None]:
     """The span whose own time up to the deadline exceeds its usual the most: (span, own ms, usual ms)."""
-    below = {*ctx.tree.walk(working[1])} if len(working) > 1 else {waiting}
     critical = ctx.critical_below(waiting)
-    if not below & critical.keys():  # the consumer of a message, beside what waits for its reply
-        critical = ctx.critical_below(working[1])
+    below = {*ctx.tree.walk(working[1])} if len(working) > 1 else {waiting}
     best, most = working[-1], -1.0
     for node in sorted(below & critical.keys()):
         span = ctx.span(node)
