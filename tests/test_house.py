@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app": {
         *BASE,
+        "ask",
         "auth",
         "config",
         "decode",

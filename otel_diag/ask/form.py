@@ -126,7 +126,7 @@ def read_form(given: Mapping[str, Any], known: Known, *, now: datetime, executio
     try:
         form = IntentForm.model_validate(given)
     except ValidationError as error:
-        raise Refused(_problems(error)) from None
+        raise Refused(problems(error)) from None
     return intent_of(form, known, now=now, execution_id=execution_id)
 
 
@@ -163,6 +163,15 @@ def fields_in_words() -> dict[str, str]:
         name: ". ".join(filter(None, [_type_in_words(field, schema["$defs"]), field.get("description", "")]))
         for name, field in schema["properties"].items()
     }
+
+
+_PROBLEMS: Final = 5
+
+
+def problems(error: ValidationError) -> str:
+    """What is wrong, field by field, without the values: whoever filled in the form knows them."""
+    found = error.errors(include_input=False, include_url=False)
+    return " ".join([*(_problem(one) for one in found[:_PROBLEMS]), *(["..."] if len(found) > _PROBLEMS else [])])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -290,15 +299,6 @@ def _moment(name: str, text: str, now: datetime) -> datetime:
 
 def _written(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M}"
-
-
-_PROBLEMS: Final = 5
-
-
-def _problems(error: ValidationError) -> str:
-    """What is wrong, field by field, without the values: whoever filled in the form knows them."""
-    found = error.errors(include_input=False, include_url=False)
-    return " ".join([*(_problem(one) for one in found[:_PROBLEMS]), *(["..."] if len(found) > _PROBLEMS else [])])
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -305,7 +305,7 @@ def _decide(reading: _Reading, now: datetime, context: int | None) -> Intent:
     _check_ignored(reading, about_one is not None)
     notes = tuple(f"{word!r} was not understood and is ignored" for word in reading.ignored)
     intent = about_one or _about_many(reading, now)
-    return replace(intent, notes=(*notes, *intent.notes))
+    return replace(intent, notes=(*notes, *intent.notes), ignored=reading.ignored)
 
 
 def _check_ignored(reading: _Reading, about_one: bool) -> None:

@@ -125,7 +125,10 @@ def natural_target(filters: Filters, group_by: Collection[Dimension]) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A question, understood. ``window`` is None where time does not matter (a given execution or job, names)."""
+    """A question, understood. ``window`` is None where time does not matter (a given execution or job, names).
+
+    ``ignored``: words that meant nothing to who read it.
+    """
 
     name: IntentName
     target: Target = "executions"
@@ -139,6 +142,7 @@ class Intent:
     execution_ids: tuple[int, ...] = ()
     trace_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def compare_previous(self) -> bool:
