@@ -208,6 +208,17 @@ def test_over_mcp_an_intent_may_come_as_text(store: Store) -> None:
     assert answer.understood.by == "client"
 
 
+def test_a_model_is_asked_by_servers_too(store: Store) -> None:
+    queries = asking(store, Model(**PER_REGION))
+    answer, _ = over_mcp(queries, {"query": GERMAN})
+    assert answer.understood is not None
+    assert answer.understood.by == "model function:made-up-1"
+    app = build_app(lambda _: queries, Access(Settings()), ready=lambda: True)
+    with TestClient(app, base_url="http://127.0.0.1") as http:
+        over_rest = http.post("/api/v1/trace/query", json={"query": GERMAN}).json()
+    assert QueryAnswer.model_validate(over_rest) == answer
+
+
 def test_a_rejected_intent_is_answered_with_what_was_wrong_and_asks_nobody_else(store: Store) -> None:
     model = Model(**PER_REGION)
     answer = asking(store, model).ask(GERMAN, intent=PER_REGION | {"metric": "p97"})
