@@ -14,12 +14,13 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from otel_diag import upkeep
+from otel_diag.ask.translate import NotTranslated, Translator
 from otel_diag.auth import check_exposure
 from otel_diag.config import Settings, embedded_path
 from otel_diag.decode.otlp_json import json_to_request
 from otel_diag.delivery import PROTOBUF, Taken, append
 from otel_diag.discovery import find_server, http_client
-from otel_diag.errors import BadInput, Conflict, StoreInUse, Unsupported
+from otel_diag.errors import BadInput, Conflict, StartupError, StoreInUse, Unsupported
 from otel_diag.model import PrunedStore
 from otel_diag.present.client import TIMEOUT_SECONDS, AnyQueries, RemoteQueries
 from otel_diag.query import Queries
@@ -73,6 +74,14 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
             time.sleep(LOCK_POLL_SECONDS)
     with closing(store):
         yield Queries(store, settings, tenant=settings.tenant)
+
+
+def check_model(name: str) -> None:
+    """Whether the language model of ``ask_model`` could be asked; it is not. Raises StartupError."""
+    try:
+        Translator(name).check()
+    except NotTranslated as why:
+        raise StartupError("questions that the grammar does not understand are refused", hint=str(why)) from why
 
 
 class Writer:

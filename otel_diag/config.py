@@ -167,6 +167,11 @@ class Settings(BaseSettings):
         "off", description="Spans of the server's own work: kept in its store, or sent where OTEL_EXPORTER_OTLP_* says."
     )
 
+    ask_model: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+:\S+$",
+        description="A language model, provider:name, that reads questions which the grammar does not, or not all.",
+    )
     query_row_limit: int = Field(10_000, gt=0, description="Most rows a read-only SQL query returns.")
     query_seconds: float = Field(10.0, gt=0, description="A query running longer is cancelled.")
 

@@ -711,15 +711,22 @@ class GapReport(Answer):
 
 
 class Understood(Answer):
-    """How a question was read: the intent, the filters and the time window that was used."""
+    """How a question was read: the intent, the filters and the time window that was used.
+
+    ``by``: the grammar, the client (it gave the intent), or a model and its name.
+    """
 
     intent: str
     filters: dict[str, Any]
     window: dict[str, str] | None
+    by: str = "grammar"
 
 
 class QueryAnswer(Answer):
-    """The answer of ``trace/query`` and ``query_traces``."""
+    """The answer of ``trace/query`` and ``query_traces``.
+
+    ``intent_fields``, where nothing was understood: what may be given as intent, for a caller who translates.
+    """
 
     query: str
     understood: Understood | None
@@ -728,6 +735,7 @@ class QueryAnswer(Answer):
     total_results: int
     sql_or_call: str | None
     suggestions: list[str] = []
+    intent_fields: dict[str, str] = {}
     next_steps: list[NextStep] = []
 
 

@@ -24,6 +24,7 @@ from otel_diag.analyse.summary import Summary, summarise
 from otel_diag.ask import guarded_sql
 from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
 from otel_diag.ask.intent import Filters as Narrowing
+from otel_diag.ask.translate import Translator
 from otel_diag.briefs import SPANS_SHOWN, analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
 from otel_diag.config import Settings
 from otel_diag.decode.otlp_json import spans_to_otlp_json
@@ -143,11 +144,16 @@ class Queries:
         *,
         tenant: str = DEFAULT_TENANT,
         clock: Callable[[], datetime] | None = None,
+        translator: Translator | None = None,
     ) -> None:
+        """``translator``, by default the settings' ``ask_model``, reads questions the grammar does not, or not all."""
         self._reader = Reader(store, tenant, max_spans=settings.max_trace_spans)
         self._store = store
         self._settings = settings
         self._now = clock or (lambda: datetime.now(UTC))
+        if translator is None and settings.ask_model is not None:
+            translator = Translator(settings.ask_model)
+        self._translator = translator
 
     # ---------------------------------------------------------------------------------- one execution
 
@@ -445,9 +451,20 @@ class Queries:
 
     # ---------------------------------------------------------------------------------- questions, writes, SQL
 
-    def ask(self, query: str, execution_id: int | None = None) -> QueryAnswer:
-        """A question in plain English: what was understood, the results, and the call or SQL that gave them."""
-        return questions.answer(self._reader, query, self._calls(), now=self._now(), execution_id=execution_id)
+    def ask(self, query: str, execution_id: int | None = None, intent: Mapping[str, Any] | None = None) -> QueryAnswer:
+        """A question in plain English: what was understood, the results, and the call or SQL that gave them.
+
+        ``intent``: what is asked, where the caller has understood it by itself; ``query`` is then only repeated.
+        """
+        return questions.answer(
+            self._reader,
+            query,
+            self._calls(),
+            now=self._now(),
+            execution_id=execution_id,
+            intent=intent,
+            translator=self._translator,
+        )
 
     def _calls(self) -> questions.Calls:
         """The intents that are one call of this service, each with the call as it is written."""

@@ -12,9 +12,11 @@ from sqlalchemy import Column, ColumnElement, case, func, select
 from otel_diag import statements
 from otel_diag.analyse import jobs, next_steps
 from otel_diag.analyse.baseline import OperationStats
-from otel_diag.ask.describe import describe, understood
+from otel_diag.ask.describe import CLIENT, GRAMMAR, describe, said_by, understood
+from otel_diag.ask.form import Refused, fields_in_words, read_form
 from otel_diag.ask.grammar import understand
 from otel_diag.ask.intent import ALL_TIME, Dimension, Intent, IntentName, Known, Metric, NotUnderstood, Window
+from otel_diag.ask.translate import NotTranslated, Translator
 from otel_diag.briefs import brief_of_row
 from otel_diag.model import Answer, QueryAnswer, Status
 from otel_diag.reader import Reader, Row, collect_stats, peer_of
@@ -52,33 +54,72 @@ class Outcome:
 
 
 def answer(
-    reader: Reader, question: str, calls: Calls, *, now: datetime, execution_id: int | None = None
+    reader: Reader,
+    question: str,
+    calls: Calls,
+    *,
+    now: datetime,
+    execution_id: int | None = None,
+    intent: Mapping[str, Any] | None = None,
+    translator: Translator | None = None,
 ) -> QueryAnswer:
-    """Understand and answer, or say what was not understood and what can be asked instead."""
-    intent = understand(question, known_names(reader), now=now, execution_id=execution_id)
-    if isinstance(intent, NotUnderstood):
+    """Understand and answer, or say what was not understood and what can be asked instead.
+
+    ``intent`` is the question as the caller has understood it, in the form of :mod:`otel_diag.ask.form`: then nobody
+    else reads it. Otherwise ``translator``, if there is one, reads what the grammar does not understand, or in part.
+    """
+    known = known_names(reader)
+    read, by = _read(question, known, now, execution_id, intent, translator)
+    if isinstance(read, NotUnderstood):
         return QueryAnswer(
             query=question,
             understood=None,
-            message=intent.message,
+            message=read.message,
             results=[],
             total_results=0,
             sql_or_call=None,
-            suggestions=list(intent.suggestions),
+            suggestions=list(read.suggestions),
+            intent_fields=fields_in_words(),
         )
-    outcome = _from_call(intent, calls) if intent.name in calls else _STATEMENTS[intent.name](reader, intent)
-    intent = intent if outcome.window is None else replace(intent, window=outcome.window)
+    outcome = _from_call(read, calls) if read.name in calls else _STATEMENTS[read.name](reader, read)
+    read = read if outcome.window is None else replace(read, window=outcome.window)
     first = outcome.results[0] if outcome.results else {}
     status = first.get("status")
     return QueryAnswer(
         query=question,
-        understood=understood(intent),
-        message=" ".join(part for part in (describe(intent), outcome.message, *intent.notes) if part),
+        understood=understood(read, by),
+        message=" ".join(part for part in (describe(read), said_by(by), outcome.message, *read.notes) if part),
         results=outcome.results,
         total_results=outcome.total,
         sql_or_call=outcome.call,
         next_steps=next_steps.after_question(first.get("execution_id"), Status(status) if status else None),
     )
+
+
+def _read(
+    question: str,
+    known: Known,
+    now: datetime,
+    execution_id: int | None,
+    intent: Mapping[str, Any] | None,
+    translator: Translator | None,
+) -> tuple[Intent | NotUnderstood, str]:
+    """The question as an intent, and who read it."""
+    read = understand(question, known, now=now, execution_id=execution_id)
+    if intent is not None:
+        suggestions = read.suggestions if isinstance(read, NotUnderstood) else (question,)
+        try:
+            return read_form(intent, known, now=now, execution_id=execution_id), CLIENT
+        except Refused as refused:
+            return NotUnderstood(f"The intent is not valid. {refused}", suggestions), CLIENT
+    if translator is None or (isinstance(read, Intent) and not read.ignored):
+        return read, GRAMMAR
+    try:
+        return translator.translate(question, known, now=now, execution_id=execution_id), f"model {translator.name}"
+    except NotTranslated as why:
+        if isinstance(read, Intent):
+            return replace(read, notes=(str(why), *read.notes)), GRAMMAR
+        return replace(read, message=f"{read.message} {why}"), GRAMMAR
 
 
 def known_names(reader: Reader) -> Known:

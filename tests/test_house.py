@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "scratch": set(),
+    "moments": set(),
     "config": {"errors"},
     "auth": {*BASE, "config"},
     "tls": {*BASE, "config"},
@@ -24,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {*BASE, "analyse"},
     "decode": BASE,
     "analyse": BASE,
-    "ask": BASE,
+    "ask": {*BASE, "moments"},
     "store": {*BASE, "config", "scratch"},
     "receive": {*BASE, "self_traces", "auth", "config", "decode", "scratch", "store", "tls"},
     "self_traces": {*BASE, "__init__", "config", "delivery", "exporter", "store"},
@@ -59,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app": {
         *BASE,
+        "ask",
         "auth",
         "config",
         "decode",
@@ -72,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "upkeep",
         "worker",
     },
-    "present": {*BASE, "auth", "config", "query", "__init__"},
+    "present": {*BASE, "auth", "config", "moments", "query", "__init__"},
 }
 ALSO = {"present/cli": {"app", "decode", "delivery", "discovery", "tls"}}
 """The command line starts everything, so it alone among the presenters may reach the wiring."""

@@ -33,7 +33,19 @@ _ABOUT_ONE: Final = {
 _PLURALS: Final = {Dimension.STATUS: "statuses"}
 
 
-def understood(intent: Intent) -> Understood:
+GRAMMAR: Final = "grammar"
+CLIENT: Final = "client"
+"""Who may have read a question; besides these, ``model`` and its name."""
+
+
+def said_by(by: str) -> str:
+    """The sentence that says who read the question; nothing of the grammar, which does as a rule."""
+    if by == GRAMMAR:
+        return ""
+    return f"Read by {'the caller' if by == CLIENT else f'the {by}'}, not by the grammar."
+
+
+def understood(intent: Intent, by: str = GRAMMAR) -> Understood:
     """The intent as an answer states it: ``filters`` holds what narrows or shapes it, and nothing that is empty."""
     given: dict[str, Any] = {field.name: getattr(intent.filters, field.name) for field in fields(Filters)}
     given |= {
@@ -50,7 +62,7 @@ def understood(intent: Intent) -> Understood:
     window = None if intent.window is None else _window(intent.window)
     if window is not None and intent.baseline is not None:
         window |= {f"baseline_{name}": value for name, value in _window(intent.baseline).items() if name != "chosen"}
-    return Understood(intent=intent.name.value, filters=filters, window=window)
+    return Understood(intent=intent.name.value, filters=filters, window=window, by=by)
 
 
 def describe(intent: Intent) -> str:

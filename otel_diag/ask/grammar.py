@@ -27,6 +27,8 @@ from otel_diag.ask.chunks import (
     correct,
 )
 from otel_diag.ask.intent import (
+    FAILURES,
+    RATES,
     Dimension,
     Filters,
     Intent,
@@ -37,19 +39,18 @@ from otel_diag.ask.intent import (
     Order,
     Target,
     Window,
+    natural_target,
 )
 from otel_diag.ask.lexicon import Kind
-from otel_diag.ask.names import Ambiguous, Named, Names, looks_like_a_name
+from otel_diag.ask.names import Ambiguous, Named, Names, looks_like_a_name, never_seen
 from otel_diag.ask.suggest import suggestions
 from otel_diag.ask.tokens import tokenise
-from otel_diag.ask.windows import DAY, HOUR, counterpart, preceding, rolling
+from otel_diag.ask.windows import counterpart, default_window, preceding
 from otel_diag.model import RootCauseType, Status
 
 MAX_QUESTION: Final = 1000
 """Characters; what is longer is not a question."""
 
-_FAILURES: Final = (Status.FAILED, Status.TIMEOUT)
-_RATES: Final = (Metric.ERROR_RATE, Metric.TIMEOUT_RATE, Metric.SUCCESS_RATE)
 _NAME_DIMENSIONS: Final = (Dimension.SERVICE, Dimension.OPERATION, Dimension.MODEL, Dimension.REGION, Dimension.JOB)
 _TRANSPARENT: Final = (Kind.FILLER, Kind.LINK)
 _CAUSES_IN_PLURAL: Final = ("root causes", "causes", "reasons")
@@ -178,8 +179,8 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 def _statuses(cues: Sequence[Cue]) -> tuple[Status, ...]:
     """Any of those mentioned. "Failures due to timeouts" are the time-outs, "failed or timed out" are both."""
     groups = [tuple(map(Status, cue.value.split(","))) for cue in cues if cue.kind == Kind.STATUS]
-    if _FAILURES in groups and (Status.TIMEOUT,) in groups and not any(cue.kind == Kind.AND for cue in cues):
-        groups = [group for group in groups if group != _FAILURES]
+    if FAILURES in groups and (Status.TIMEOUT,) in groups and not any(cue.kind == Kind.AND for cue in cues):
+        groups = [group for group in groups if group != FAILURES]
     return tuple(status for status in Status if any(status in group for group in groups))
 
 
@@ -260,14 +261,14 @@ def _resolve(word: Word, chunks: Sequence[Chunk], at: int, names: Names) -> Name
     if found is None and word.hint is None and hint is not None:
         found = names.resolve(word.text, None)
     if isinstance(found, Ambiguous):
-        raise _Refused(f"{word.text!r} could be {' or '.join(map(repr, found.candidates))}: which one do you mean?")
+        raise _Refused(str(found))
     if found is not None:
         return found
     named_by_place = word.hint is not None or _stands_where_a_name_does(chunks, at)
     if not (word.quoted or looks_like_a_name(word.text) or named_by_place):
         return None
     dimension = hint or names.likely_dimension(word.text)
-    return Named(dimension, (word.text,), note=f"no {dimension.value} {word.text!r} has been seen; used as given")
+    return never_seen(dimension, word.text)
 
 
 def _stands_where_a_name_does(chunks: Sequence[Chunk], at: int) -> bool:
@@ -304,7 +305,7 @@ def _decide(reading: _Reading, now: datetime, context: int | None) -> Intent:
     _check_ignored(reading, about_one is not None)
     notes = tuple(f"{word!r} was not understood and is ignored" for word in reading.ignored)
     intent = about_one or _about_many(reading, now)
-    return replace(intent, notes=(*notes, *intent.notes))
+    return replace(intent, notes=(*notes, *intent.notes), ignored=reading.ignored)
 
 
 def _check_ignored(reading: _Reading, about_one: bool) -> None:
@@ -420,7 +421,7 @@ def _about_many(reading: _Reading, now: datetime) -> Intent:
     counted = filters.statuses or filters.root_causes or reading.has(Kind.MOST)
     if counted and any(dimension != Dimension.OPERATION or _asks_which(reading) for dimension in dimensions):
         return _measure(reading, now)
-    if filters.root_causes or (filters.statuses and set(filters.statuses) <= set(_FAILURES)):
+    if filters.root_causes or (filters.statuses and set(filters.statuses) <= set(FAILURES)):
         return _listing(reading, now, IntentName.LIST_FAILURES)
     if reading.has(Kind.PERFORMANCE, Kind.SUMMARY) and not filters.statuses:
         return _performance(reading, now)
@@ -441,10 +442,10 @@ def _why(reading: _Reading, now: datetime) -> Intent | None:
         return None
     if reading.filters.jobs:
         window = next(iter(reading.windows), None)
-        filters = replace(reading.filters, statuses=reading.filters.statuses or _FAILURES)
+        filters = replace(reading.filters, statuses=reading.filters.statuses or FAILURES)
         return Intent(IntentName.JOB_PATTERN, filters=filters, window=window, limit=reading.limit)
     if reading.says(Kind.WHY, *_CAUSES_IN_PLURAL):
-        filters = replace(reading.filters, statuses=reading.filters.statuses or _FAILURES)
+        filters = replace(reading.filters, statuses=reading.filters.statuses or FAILURES)
         grouped = replace(reading, filters=filters, group_by=(Dimension.ROOT_CAUSE,), dimensions=())
         return _measure(grouped, now)
     if not reading.filters.statuses and reading.has(Kind.SLOWEST, Kind.CHANGED, Kind.LATENCY, Kind.METRIC):
@@ -454,7 +455,7 @@ def _why(reading: _Reading, now: datetime) -> Intent | None:
         )
     filters = reading.filters
     if not filters.statuses and not filters.root_causes:
-        filters = replace(filters, statuses=_FAILURES)
+        filters = replace(filters, statuses=FAILURES)
     return Intent(
         IntentName.JOB_PATTERN, filters=filters, window=_window(reading, now, failures=True), limit=reading.limit
     )
@@ -502,15 +503,15 @@ def _asks_which(reading: _Reading) -> bool:
 def _measure(reading: _Reading, now: datetime, *, baseline: bool = False) -> Intent:
     metric = _metric(reading)
     filters = reading.filters
-    if metric in _RATES:
+    if metric in RATES:
         filters = replace(filters, statuses=())
     group_by = reading.group_by or reading.dimensions or _compared_dimensions(reading)
     if not group_by and reading.has(Kind.MOST) and metric == Metric.COUNT:
         common = reading.says(Kind.MOST, "most common", "commonest", "most frequent")
         group_by = (Dimension.ERROR if common else Dimension.OPERATION,)
     if Dimension.ERROR in group_by and not filters.statuses:
-        filters = replace(filters, statuses=_FAILURES)
-    failures = metric == Metric.COUNT and bool(filters.statuses) and set(filters.statuses) <= set(_FAILURES)
+        filters = replace(filters, statuses=FAILURES)
+    failures = metric == Metric.COUNT and bool(filters.statuses) and set(filters.statuses) <= set(FAILURES)
     main, before = _window(reading, now, failures=failures), reading.baseline
     if before is not None and not reading.windows:
         main, before = counterpart(before, now)
@@ -541,7 +542,7 @@ def _metric(reading: _Reading) -> Metric:
     named = [value for value in reading.values(Kind.METRIC) if value != "share"]
     specific = [Metric(value) for value in named if value != Metric.AVG]
     statuses = reading.filters.statuses
-    if "share" in reading.values(Kind.METRIC) or (specific and specific[0] in _RATES):
+    if "share" in reading.values(Kind.METRIC) or (specific and specific[0] in RATES):
         if statuses == (Status.TIMEOUT,):
             return Metric.TIMEOUT_RATE
         if statuses == (Status.COMPLETED,):
@@ -570,14 +571,11 @@ def _order(reading: _Reading) -> Order | None:
 
 
 def _target(reading: _Reading, group_by: Sequence[Dimension] = ()) -> Target:
-    """Spans where calls, a service or an operation are spoken of, unless executions are."""
-    nouns = reading.values(Kind.NOUN)
-    if "spans" in nouns:
+    """Spans where calls are spoken of, unless executions are or only they have what is asked for."""
+    nouns, natural = reading.values(Kind.NOUN), natural_target(reading.filters, group_by)
+    if "spans" in nouns and not (reading.filters.root_causes or Dimension.ROOT_CAUSE in group_by):
         return "spans"
-    if "executions" in nouns:
-        return "executions"
-    narrowed = {Dimension.SERVICE, Dimension.OPERATION} & {*reading.named, *group_by}
-    return "spans" if narrowed else "executions"
+    return "executions" if "executions" in nouns else natural
 
 
 def _slowest(reading: _Reading, now: datetime) -> Intent:
@@ -610,7 +608,7 @@ def _listing(reading: _Reading, now: datetime, name: IntentName) -> Intent:
     return Intent(
         name,
         target=_target(reading),
-        filters=replace(reading.filters, statuses=_FAILURES) if failures and _unstated(reading) else reading.filters,
+        filters=replace(reading.filters, statuses=FAILURES) if failures and _unstated(reading) else reading.filters,
         limit=reading.limit,
         window=_window(reading, now, failures=failures),
     )
@@ -621,7 +619,5 @@ def _unstated(reading: _Reading) -> bool:
 
 
 def _window(reading: _Reading, now: datetime, *, failures: bool = False) -> Window:
-    """The window asked for, else the default of spec/2: failures one hour, everything else 24 hours."""
-    if reading.windows:
-        return reading.windows[0]
-    return rolling(HOUR, "last hour (default)", now) if failures else rolling(DAY, "last 24 hours (default)", now)
+    """The window asked for, else the default."""
+    return reading.windows[0] if reading.windows else default_window(now, failures=failures)

@@ -59,6 +59,10 @@ class Metric(StrEnum):
     THROUGHPUT = "throughput"
 
 
+RATES: Final = (Metric.ERROR_RATE, Metric.TIMEOUT_RATE, Metric.SUCCESS_RATE)
+FAILURES: Final = (Status.FAILED, Status.TIMEOUT)
+
+
 class Dimension(StrEnum):
     """What things can be filtered or grouped by. HOUR and DAY are UTC buckets of the start; ERROR is the message."""
 
@@ -108,9 +112,23 @@ class Filters:
     text: str | None = None
 
 
+def natural_target(filters: Filters, group_by: Collection[Dimension]) -> Target:
+    """What is meant where nobody says: spans where a service or an operation is spoken of, else executions.
+
+    Root causes are known of executions alone.
+    """
+    if filters.root_causes or Dimension.ROOT_CAUSE in group_by:
+        return "executions"
+    narrowed = filters.services or filters.operations or {Dimension.SERVICE, Dimension.OPERATION}.intersection(group_by)
+    return "spans" if narrowed else "executions"
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A question, understood. ``window`` is None where time does not matter (a given execution or job, names)."""
+    """A question, understood. ``window`` is None where time does not matter (a given execution or job, names).
+
+    ``ignored``: words that meant nothing to who read it.
+    """
 
     name: IntentName
     target: Target = "executions"
@@ -124,6 +142,7 @@ class Intent:
     execution_ids: tuple[int, ...] = ()
     trace_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def compare_previous(self) -> bool:

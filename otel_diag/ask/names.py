@@ -47,6 +47,14 @@ class Ambiguous:
     text: str
     candidates: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.text!r} could be {' or '.join(map(repr, self.candidates))}: which one do you mean?"
+
+
+def never_seen(dimension: Dimension, text: str) -> Named:
+    """A name that nothing known is near to: taken at its word, which the note says."""
+    return Named(dimension, (text,), note=f"no {dimension.value} {text!r} has been seen; used as given")
+
 
 def squash(name: str) -> str:
     """Letters and digits only, lower case: what is left of a name when its punctuation is not remembered."""

@@ -352,6 +352,11 @@ def rolling(length: timedelta, label: str, now: datetime) -> Window:
     return Window(now - length, now, label, explicit=False)
 
 
+def default_window(now: datetime, *, failures: bool = False) -> Window:
+    """The window where none is asked for: the last hour of failures, of everything else the last 24 hours."""
+    return rolling(HOUR, "last hour (default)", now) if failures else rolling(DAY, "last 24 hours (default)", now)
+
+
 def preceding(window: Window) -> Window:
     """The window of the same length that ends where this one starts."""
     length = window.until - window.since

@@ -100,8 +100,9 @@ class RemoteQueries:
     def trace_gaps(self, key: Key) -> GapReport:
         return self._get(GapReport, "/trace/gaps", _key(key))
 
-    def ask(self, query: str, execution_id: int | None = None) -> QueryAnswer:
-        return self._post(QueryAnswer, "/trace/query", _given({"query": query, "execution_id": execution_id}))
+    def ask(self, query: str, execution_id: int | None = None, intent: Mapping[str, Any] | None = None) -> QueryAnswer:
+        body = _given({"query": query, "execution_id": execution_id, "intent": intent})
+        return self._post(QueryAnswer, "/trace/query", body)
 
     def search(self, filters: Filters, *, limit: int = 50, offset: int = 0) -> SearchPage:
         return self._get(SearchPage, "/executions", _filters(filters) | {"limit": limit, "offset": offset})

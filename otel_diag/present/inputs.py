@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from otel_diag.errors import BadInput
 from otel_diag.model import RootCauseType, Status
+from otel_diag.moments import moment
 from otel_diag.query import Filters, Key
 
 _INT64: Final = range(-(2**63), 2**63)
 _TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
-_AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
 _SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([KMGT]?)(I?)B?")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def make_key(execution_id: int | None = None, trace_id: str | None = None) -> Key:
@@ -54,15 +54,25 @@ def parse_moment(text: str | None, name: str = "since") -> datetime | None:
     if text is None:
         return None
     try:
-        if ago := _AGO.fullmatch(text.strip().lower()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(text.strip())
-    except (ValueError, OverflowError):
+        return moment(text, datetime.now(UTC))
+    except ValueError:
         raise BadInput(
             f"{name} {text!r:.80} is not a time",
             hint="Use an age such as 30m, 24h or 7d, or ISO 8601 such as 2026-01-31T08:00:00Z.",
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_object(text: str | None, name: str) -> dict[str, Any] | None:
+    """A JSON object as typed on a command line. Raises BadInput."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"{name} {text!r:.80} is not a JSON object", hint='Write it as {"field": "value"}, in quotes.')
+    return found
 
 
 def parse_size(text: str, name: str) -> int:

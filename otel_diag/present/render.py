@@ -257,6 +257,8 @@ def query_answer(answer: QueryAnswer) -> str:
     if answer.sql_or_call is not None:
         page.add("", f"Asked: {code(answer.sql_or_call, MAX_TEXT)}")
     page.section("You can ask", [f"- {prose(text)}" for text in answer.suggestions[:MAX_ROWS]])
+    fields = [f"- {name}: {prose(takes)}" for name, takes in answer.intent_fields.items()]
+    page.section("Or give it as `intent`, an object of", fields)
     _next_steps(page, answer.next_steps)
     return page.text()
 

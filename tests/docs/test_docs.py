@@ -19,6 +19,8 @@ from mcp.client import Client
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from otel_diag.ask.form import IntentForm
+from otel_diag.ask.intent import Dimension, IntentName, Metric
 from otel_diag.auth import Access
 from otel_diag.config import Settings
 from otel_diag.model import RootCauseType
@@ -160,6 +162,14 @@ def test_every_endpoint_is_documented_with_what_it_takes() -> None:
             taken |= bodies[reference.rpartition("/")[2]]["properties"].keys()
         said = documented[name][1] if name in documented else text.partition("## SQL")[2]
         assert taken <= {*coded(said), *(filters if said.startswith("filters") else ())}, name
+
+
+def test_every_field_of_an_intent_is_documented_and_exists() -> None:
+    table = page("api.md").partition("## Intents")[2].partition("\n## ")[0]
+    assert {field for row in rows(table) for field in coded(row[0])} == IntentForm.model_fields.keys()
+    words = {word for row in rows(table) for word in coded(row[1])}
+    for vocabulary in (IntentName, Metric, Dimension):
+        assert words >= set(vocabulary)
 
 
 def test_every_root_cause_type_is_documented_in_order_of_precedence() -> None:

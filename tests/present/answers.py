@@ -309,7 +309,7 @@ class OneIncident:
         )
         return self._answer("trace_gaps", answer, key)
 
-    def ask(self, query: str, execution_id: int | None = None) -> QueryAnswer:
+    def ask(self, query: str, execution_id: int | None = None, intent: Mapping[str, Any] | None = None) -> QueryAnswer:
         answer = QueryAnswer(
             query=query,
             understood=Understood(intent="averages", filters={"operation": "inference"}, window={"since": "24h ago"}),
@@ -319,7 +319,7 @@ class OneIncident:
             sql_or_call="performance(operation=inference)",
             next_steps=[STEP],
         )
-        return self._answer("ask", answer, query, execution_id)
+        return self._answer("ask", answer, query, execution_id, intent)
 
     def search(self, filters: Filters, *, limit: int = 50, offset: int = 0) -> SearchPage:
         answer = SearchPage(total=2, executions=[BRIEF, HEALTHY], next_offset=None)

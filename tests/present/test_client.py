@@ -56,6 +56,11 @@ def test_not_a_number_becomes_null(remote: RemoteQueries) -> None:
     assert remote.sql("SELECT 1", max_rows=5, validate_only=True).rows == [[None]]
 
 
+def test_what_the_caller_understood_arrives(remote: RemoteQueries, incident: OneIncident) -> None:
+    remote.ask("slowest", intent={"intent": "slowest", "limit": 3})
+    assert incident.asked == [("ask", "slowest", None, {"intent": "slowest", "limit": 3})]
+
+
 def test_a_recorded_execution_arrives_whole(remote: RemoteQueries, incident: OneIncident) -> None:
     declared = Declared(
         execution_id=7, status=Status.FAILED, started_at=NOW, completed_at=NOW, job_id="j", trace_id=TRACE

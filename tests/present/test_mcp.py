@@ -47,7 +47,7 @@ CALLS: list[tuple[str, dict[str, Any], tuple[Any, ...], type[Answer]]] = [
     ),
     ("analyze_performance", {"operation": "x"}, ("performance", Filters(operation="x")), Performance),
     ("find_trace_gaps", {"trace_id": TRACE}, ("trace_gaps", Key(trace_id=TRACE)), GapReport),
-    ("query_traces", {"query": "slowest today"}, ("ask", "slowest today", None), QueryAnswer),
+    ("query_traces", {"query": "slowest today"}, ("ask", "slowest today", None, None), QueryAnswer),
 ]
 
 

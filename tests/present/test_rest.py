@@ -45,7 +45,7 @@ def test_diagnose_answers_with_every_field_of_the_report(http: TestClient) -> No
         ("GET", f"trace/summary/{EXECUTION}", None, ("summary", BY_EXECUTION)),
         ("GET", f"trace/summary?trace_id={TRACE}", None, ("summary", BY_TRACE)),
         ("GET", f"trace/gaps?execution_id={EXECUTION}", None, ("trace_gaps", BY_EXECUTION)),
-        ("POST", "trace/query", {"query": "slowest today"}, ("ask", "slowest today", None)),
+        ("POST", "trace/query", {"query": "slowest today"}, ("ask", "slowest today", None, None)),
         (
             "POST",
             "trace/compare",

@@ -57,7 +57,7 @@ from otel_diag.present.cli.transfer import (
     trace_pages,
 )
 from otel_diag.present.client import AnyQueries, RemoteQueries
-from otel_diag.present.inputs import make_filters, make_key, parse_key, parse_moment, parse_size
+from otel_diag.present.inputs import make_filters, make_key, parse_key, parse_moment, parse_object, parse_size
 from otel_diag.present.text import clean
 from otel_diag.query import Key
 
@@ -244,12 +244,16 @@ def perf(
 def ask(
     question: Annotated[list[str], typer.Argument(help="A question in plain English; quotes are not needed.")],
     execution_id: Annotated[int | None, typer.Option(help="The execution the question is about.")] = None,
+    intent: Annotated[
+        str | None, typer.Option(metavar="JSON", help="What is asked, where you have understood it yourself.")
+    ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Answer a question such as: slowest operations today."""
+    given = parse_object(intent, "--intent")
     with wiring.open_queries(settings_of(store=store)) as queries:
-        answer = queries.ask(" ".join(question), execution_id)
+        answer = queries.ask(" ".join(question), execution_id, given)
     show(answer, views.query_answer(answer), as_json=as_json)
 
 

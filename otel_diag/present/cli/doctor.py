@@ -46,6 +46,7 @@ def run(settings: Settings) -> list[Check]:
         _store(settings),
         *(_port(name, settings.host, port, server) for name, port in ports.items() if port),
         *_disk(settings),
+        *_model(settings),
     ]
 
 
@@ -134,3 +135,15 @@ def _disk(settings: Settings) -> Iterator[Check]:
     free = shutil.disk_usage(directory).free
     enough = free >= MIN_FREE_BYTES
     yield Check("disk", enough, f"{free / 1024**3:,.1f} GiB free in {directory}", "" if enough else "Free some space.")
+
+
+def _model(settings: Settings) -> Iterator[Check]:
+    """The language model for questions, where one is configured here; a running server has settings of its own."""
+    if settings.ask_model is None:
+        return
+    try:
+        wiring.check_model(settings.ask_model)
+    except OtelDiagError as error:
+        yield Check("ask_model", False, error.message, error.hint)
+    else:
+        yield Check("ask_model", True, f"{settings.ask_model} can be asked; whether it answers was not tried")

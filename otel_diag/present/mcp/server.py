@@ -162,11 +162,19 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
     def query_traces(
         query: Annotated[str, Field(min_length=1, max_length=2_000)],
         execution_id: Annotated[int | None, Field(description="The execution the question is about.")] = None,
+        intent: Annotated[
+            dict[str, Any] | None,
+            Field(
+                description="Where words were not understood: the query as you read it, such as "
+                '{"intent": "measure", "metric": "p95", "group_by": ["region"], "since": "7d"}. A refusal lists all '
+                "fields."
+            ),
+        ] = None,
     ) -> Annotated[CallToolResult, QueryAnswer]:
         """A question in plain English that no other tool fits: counts, averages, slowest operations, failures per
         region. Says how it was read and which window was used."""
         with _asking(opened) as queries:
-            answer = queries.ask(query, execution_id)
+            answer = queries.ask(query, execution_id, intent)
             return _result(answer, render.query_answer(answer))
 
     return [

@@ -188,7 +188,7 @@ def _diagnosis() -> APIRouter:
 
     @routes.post("/trace/query", summary="A question in plain English")
     def ask(queries: Asked, body: QueryBody) -> QueryAnswer:
-        return queries.ask(body.query, body.execution_id)
+        return queries.ask(body.query, body.execution_id, body.intent)
 
     @routes.post("/trace/compare", summary="What differs between two executions or traces")
     def compare(queries: Asked, body: CompareBody) -> TraceDiff:

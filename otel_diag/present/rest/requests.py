@@ -40,6 +40,11 @@ class DiagnoseBody(KeyBody):
 class QueryBody(Request):
     query: str = Field(min_length=1, max_length=2_000, examples=["Why did execution 2193 timeout?"])
     execution_id: ExecutionId | None = None
+    intent: dict[str, Any] | None = Field(
+        None,
+        description="The question as the caller understands it; then nobody else reads it. A refusal lists the fields.",
+        examples=[{"intent": "measure", "metric": "p95", "group_by": ["region"], "since": "7d"}],
+    )
 
 
 class CompareBody(Request):
