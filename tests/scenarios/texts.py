@@ -56,6 +56,22 @@ REFUSED = _texts(
         None,
         14,
     ),
+    ("urllib.error.URLError", "<urlopen error [Errno 61] Connection refused>"),
+    ("redis.exceptions.ConnectionError", "Error 111 connecting to {host}:{port}. Connection refused."),
+    (
+        "psycopg.OperationalError",
+        'connection failed: connection to server at "10.4.{n}.7", port {port} failed: Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?',
+    ),
+    ("kafka.errors.NoBrokersAvailable", "NoBrokersAvailable: could not connect to {host}:{port}"),
+    (
+        "com.zaxxer.hikari.pool.HikariPool$PoolInitializationException",
+        "Failed to initialize pool: Connection to {host}:{port} refused. Check that the hostname and port are correct",
+    ),
+    (
+        "Confluent.Kafka.KafkaException",
+        "{host}:{port}/bootstrap: Connect to ipv4#10.4.{n}.7:{port} failed: Connection refused (after 2ms in state CONNECT)",
+    ),
+    ("tonic::transport::Error", "transport error: tcp connect error: Connection refused (os error 111)", None, 14),
 )
 
 DNS = _texts(
@@ -76,6 +92,15 @@ DNS = _texts(
         "error trying to connect: dns error: failed to lookup address information: Name or service not known",
     ),
     ("io.grpc.StatusRuntimeException", "UNAVAILABLE: Unable to resolve host {host}", None, 14),
+    (
+        "elasticsearch.ConnectionError",
+        "Connection error caused by: NameResolutionError(Failed to resolve '{host}' ([Errno -2] Name or service not known))",
+    ),
+    ("psycopg.OperationalError", "failed to resolve host '{host}': [Errno -2] Name or service not known"),
+    (None, "rpc error: code = Unavailable desc = name resolver error: produced zero addresses", None, 14),
+    ("javax.naming.NameNotFoundException", "DNS name not found [response code 3]"),
+    ("MongoServerSelectionError", "getaddrinfo ENOTFOUND {host}"),
+    ("hickory_resolver::error::ResolveError", 'no record found for Query {{ name: Name("{host}."), query_type: A }}'),
 )
 
 TLS = _texts(
@@ -99,6 +124,18 @@ TLS = _texts(
         "The remote certificate is invalid because of errors in the certificate chain: NotTimeValid",
     ),
     ("hyper::Error", "error trying to connect: invalid peer certificate: Expired"),
+    (
+        "requests.exceptions.SSLError",
+        "HTTPSConnectionPool(host='{host}', port=443): Max retries exceeded with url: / (Caused by SSLError(SSLCertVerificationError(1, 'self-signed certificate')))",
+    ),
+    ("Error", "self signed certificate in certificate chain"),
+    (None, "remote error: tls: handshake failure"),
+    (
+        "javax.net.ssl.SSLPeerUnverifiedException",
+        "Certificate for <{host}> doesn't match any of the subject alternative names: [*.example.com]",
+    ),
+    ("System.Net.Http.HttpRequestException", "The SSL connection could not be established, see inner exception."),
+    ("rustls::Error", "invalid peer certificate: UnknownIssuer"),
 )
 
 UNREACHABLE = _texts(
@@ -124,6 +161,10 @@ RESET = _texts(
     ("hyper::Error", "connection error: Connection reset by peer (os error 104)"),
     (None, "upstream connect error or disconnect/reset before headers. reset reason: connection failure"),
     ("Error", "socket hang up: ECONNRESET"),
+    ("aiohttp.client_exceptions.ClientOSError", "[Errno 104] Connection reset by peer"),
+    ("kafka.errors.KafkaConnectionError", "KafkaConnectionError: socket disconnected: Connection reset by peer"),
+    ("io.netty.channel.unix.Errors$NativeIoException", "recvAddress(..) failed: Connection reset by peer"),
+    ("Error", "Client network socket disconnected before secure TLS connection was established"),
 )
 
 DISCONNECTED = _texts(
@@ -177,6 +218,20 @@ CLIENT_TIMEOUT = _texts(
     (None, "rpc error: code = DeadlineExceeded desc = context deadline exceeded", None, 4),
     (None, "Request timed out after 30s: no response from {host}"),
     (None, "upstream request timeout", 504, None),
+    ("botocore.exceptions.ReadTimeoutError", 'Read timeout on endpoint URL: "https://{host}/"'),
+    ("openai.APITimeoutError", "Request timed out."),
+    ("celery.exceptions.TimeoutError", "The operation timed out."),
+    ("io.lettuce.core.RedisCommandTimeoutException", "Command timed out after 1 minute(s)"),
+    ("io.netty.handler.timeout.ReadTimeoutException", ""),
+    ("Error", "ESOCKETTIMEDOUT"),
+    ("HeadersTimeoutError", "Headers Timeout Error"),
+    (
+        "Polly.Timeout.TimeoutRejectedException",
+        "The operation didn't complete within the allowed timeout of '00:00:30'.",
+    ),
+    ("Grpc.Core.RpcException", 'Status(StatusCode="DeadlineExceeded", Detail="")', None, 4),
+    (None, "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"),
+    ("tower::timeout::error::Elapsed", "request timed out"),
 )
 
 VALIDATION = _texts(
@@ -225,6 +280,30 @@ VALIDATION = _texts(
         400,
         None,
     ),
+    (
+        "rest_framework.exceptions.ValidationError",
+        "{{'{word}': [ErrorDetail(string='This field is required.', code='required')]}}",
+        400,
+        None,
+    ),
+    (
+        "werkzeug.exceptions.BadRequest",
+        "400 Bad Request: The browser (or proxy) sent a request that this server could not understand.",
+        400,
+        None,
+    ),
+    (
+        "com.fasterxml.jackson.databind.exc.MismatchedInputException",
+        'Cannot deserialize value of type `int` from String "{word}": not a valid int value',
+        400,
+        None,
+    ),
+    ("jakarta.validation.ConstraintViolationException", "place.{word}: must not be blank"),
+    ("HttpException", "Unprocessable Entity: {word} must be a positive integer", 422, None),
+    ("System.ComponentModel.DataAnnotations.ValidationException", "The {word} field is required."),
+    (None, "invalid request: field {word} is required", 400, None),
+    ("tonic::Status", 'status: InvalidArgument, message: "{word} is required"', None, 3),
+    ("google.api_core.exceptions.InvalidArgument", "400 Request contains an invalid argument.", 400, None),
 )
 
 RATE = _texts(
@@ -271,6 +350,21 @@ RATE = _texts(
         None,
     ),
     ("aws_sdk_sqs::Error", "RequestThrottled: Request is throttled."),
+    ("httpx.HTTPStatusError", "Client error '429 Too Many Requests' for url 'https://{host}/v1'", 429, None),
+    ("slowapi.errors.RateLimitExceeded", "10 per 1 minute"),
+    ("google.api_core.exceptions.TooManyRequests", "429 Resource has been exhausted (e.g. check quota).", 429, None),
+    (
+        "com.openai.errors.RateLimitException",
+        "429: You exceeded your current quota, please check your plan and billing details.",
+        429,
+        None,
+    ),
+    ("ThrottlingException", "Too many requests, please wait before trying again."),
+    ("StripeRateLimitError", "Too many requests hit the API too quickly", 429, None),
+    (
+        "System.Threading.RateLimiting.RateLimiterRejectedException",
+        "The operation could not be executed because it was rejected by the rate limiter.",
+    ),
 )
 
 MEMORY = _texts(
@@ -294,6 +388,15 @@ MEMORY = _texts(
         "OOM when allocating tensor with shape[{n},1024,1024]",
     ),
     ("std::bad_alloc", "memory allocation of {n}0000000 bytes failed"),
+    (
+        "jaxlib.xla_extension.XlaRuntimeError",
+        "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1{n}00000000 bytes.",
+    ),
+    ("vllm.engine.async_llm_engine.AsyncEngineDeadError", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ("runtime.Error", "runtime: out of memory: cannot allocate {n}00000-byte block"),
+    ("java.lang.OutOfMemoryError", "Direct buffer memory"),
+    ("OSError", "[Errno 12] Cannot allocate memory"),
+    ("System.InsufficientMemoryException", "Insufficient memory to continue the execution of the program."),
 )
 
 LIMITS = _texts(
@@ -315,6 +418,11 @@ LIMITS = _texts(
         "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
     ),
     ("std::io::Error", "Too many open files (os error 24)"),
+    ("sqlite3.OperationalError", "database or disk is full"),
+    ("psycopg.errors.DiskFull", 'could not extend file "base/16384/{n}": No space left on device'),
+    ("OSError", "[Errno 122] Disk quota exceeded"),
+    ("java.io.FileNotFoundException", "/srv/{word}.json (Too many open files)"),
+    ("RuntimeError", "can't start new thread"),
 )
 
 CONNECTIONS = _texts(
@@ -375,6 +483,14 @@ SETTING = _texts(
     ("Error", "Missing environment variable: {WORD}_URL"),
     ("System.InvalidOperationException", "Connection string '{word}' is not configured."),
     ("std::env::VarError", "{WORD}_ADDR: environment variable not found"),
+    ("dynaconf.validator.ValidationError", "{WORD}_URL is required in env main"),
+    ("configparser.NoOptionError", "No option '{word}_endpoint' in section: 'upstream'"),
+    ("botocore.exceptions.NoCredentialsError", "Unable to locate credentials"),
+    ("decouple.UndefinedValueError", "{WORD}_KEY not found. Declare it as envvar or define a default value."),
+    (None, "config: missing key {word}.base_url"),
+    ("io.micronaut.context.exceptions.ConfigurationException", "Property {word}.url is not set"),
+    ("ConfigError", "process.env.{WORD}_URL is undefined"),
+    ("Microsoft.Extensions.Options.OptionsValidationException", "The {word}:Endpoint setting is missing."),
 )
 
 BOOT = _texts(
@@ -408,6 +524,17 @@ BUG = _texts(
     ("panic", "called `Option::unwrap()` on a `None` value"),
     ("panic", "attempt to subtract with overflow"),
     ("Oops", "it broke"),
+    ("UnboundLocalError", "cannot access local variable 'total' where it is not associated with a value"),
+    ("RecursionError", "maximum recursion depth exceeded"),
+    ("json.decoder.JSONDecodeError", "Expecting value: line 1 column 1 (char 0)"),
+    ("NotImplementedError", ""),
+    ("java.util.ConcurrentModificationException", ""),
+    ("java.lang.ArithmeticException", "/ by zero"),
+    ("java.util.NoSuchElementException", "No value present"),
+    ("runtime.boundsError", "runtime error: slice bounds out of range [:5] with capacity 3"),
+    (None, "unexpected end of JSON input"),
+    ("System.Collections.Generic.KeyNotFoundException", "The given key '{word}' was not present in the dictionary."),
+    ("TypeError", "{word}.map is not a function"),
 )
 
 NOTHING_THERE = _texts(
@@ -448,6 +575,14 @@ SQL = _texts(
         "Transaction (Process ID {n}) was deadlocked on lock resources with another process",
     ),
     ("sqlx::Error", 'error returned from database: could not obtain lock on row in relation "{word}"'),
+    (
+        "psycopg.errors.SerializationFailure",
+        "could not serialize access due to read/write dependencies among transactions",
+    ),
+    ("sqlalchemy.exc.ProgrammingError", '(psycopg.errors.UndefinedColumn) column "{word}" does not exist'),
+    ("org.hibernate.exception.LockAcquisitionException", "could not execute statement"),
+    ("QueryFailedError", 'duplicate key value violates unique constraint "{word}_pkey"'),
+    ("Npgsql.PostgresException", '42P01: relation "{word}" does not exist'),
 )
 
 CACHE = _texts(
@@ -492,6 +627,18 @@ THIRD_PARTY = _texts(
         None,
         13,
     ),
+    (
+        "anthropic.InternalServerError",
+        "Error code: 529 - {{'type': 'error', 'error': {{'type': 'overloaded_error', 'message': 'Overloaded'}}}}",
+        529,
+        None,
+    ),
+    (
+        "botocore.exceptions.ClientError",
+        "An error occurred (InternalError) when calling the GetObject operation: We encountered an internal error. Please try again.",
+    ),
+    ("com.stripe.exception.ApiException", "An unknown error occurred; request-id: req_{n}", 500, None),
+    (None, "received non-2xx response: 502", 502, None),
 )
 
 UNAVAILABLE = _texts(
