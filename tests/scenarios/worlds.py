@@ -176,7 +176,7 @@ class World:
         name = names.client_name(self._random, "http", entry.operation)
         root = Node(script, name, kinds[0], quick, quick, is_call=True)
         hop = self._hop(root, entry, "http")
-        hop.client_name = None
+        hop.client_name = hop.outer_name = None
         root.steps.append(hop)
         entry.kind = kinds[1]
         return root
