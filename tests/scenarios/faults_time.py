@@ -139,7 +139,7 @@ def short_queue_delay(world: World, random: Random) -> Made:
 @scenario
 def n_plus_one_calls(world: World, random: Random) -> Made:
     """A service is asked once for each of many things."""
-    node, hop = choose.one_of(random, choose.hops(world))
+    node, hop = choose.one_of(random, [pair for pair in choose.hops(world) if not pair[0].is_call])
     times = round(world.total * random.uniform(5, 7) / max(world.usual(hop.callee), 1e-3))
     if not 20 <= times <= 150:
         raise NotHere
