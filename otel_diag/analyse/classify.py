@@ -168,7 +168,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"client (?:is |was |has )?(?:not|never|un)[ -]?(?:been )?(?:initiali[sz]ed|set|connected|configured)",
                 r"uninitiali[sz]ed client|client is none|no default (?:client|endpoint|url)|in (?:the )?config",
                 r"(?:settings?|config\w*|variable) [`'\"]?\w+[`'\"]?(?: \w+){0,3} (?:missing|required|absent)",
-                r"resolve placeholder|(?:is|was|are) not configured",
+                r"resolve placeholder|(?:is|was|are) not configured|\bno (?:option|section) error",
             ),
         ),
         (
@@ -253,10 +253,13 @@ _MORE_PRECISE: Final[Mapping[ErrorKind, frozenset[ErrorKind]]] = {
     ),
 }
 """Types that cover much ("ConnectionError": time-outs and pools as well): what a message may make of them."""
-_TYPE_IN_TEXT: Final = re.compile(
-    r"([A-Za-z_][\w.$:]*(?:Error|Exception|Timeout|Refused|Cancellation|Interrupt)): +(.*)", re.DOTALL
-)
+_TYPE_IN_TEXT: Final = re.compile(r"((?:[\w$]+[.:]+)*[A-Z][a-z0-9]+(?:[A-Z][A-Za-z0-9]*)+|panic): +(.*)", re.DOTALL)
 """Where the status alone tells the error, as ``str(type): message``."""
+
+_DEADLINE_TYPE: Final = re.compile(r"\btime(?:d)? ?out|\bdeadline", re.IGNORECASE)
+_SETTINGS: Final = re.compile(r"\b(?:for|in|of) \w*(?:Settings|Config)\b|\bOptions Validation")
+_IN_ENVIRONMENT: Final = re.compile(r"\benv\b|environment|\bsettings?\b|\bconfig", re.IGNORECASE)
+"""A validator that complains about settings: ``1 validation error for Settings``, ``X_URL is required in env``."""
 
 _PACKAGE: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b|\brate_?limit", re.IGNORECASE)
 """Packages that say what their types do not: ``javax.validation.ConstraintViolationException``."""
@@ -382,7 +385,11 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
 def _by_words(type_words: str, message: str) -> ErrorSign:
     if _BUG_TYPE.search(type_words) or _BUG_TEXT.search(message):
         return _bug(type_words, message)
-    typed, said = _matched(type_words, 0.9), _matched(message, 0.75)
+    typed, said = _of_type(type_words), _matched(message, 0.75)
+    if ErrorKind.VALIDATION in (typed and typed.kind, said and said.kind):
+        about = _SETTINGS.search(type_words) or _SETTINGS.search(message) or _SETTING_NAME.search(message)
+        if about and (about.re is _SETTINGS or _IN_ENVIRONMENT.search(message)):
+            return ErrorSign(ErrorKind.CONFIGURATION, 0.75, about.group(0))
     if typed is not None:
         return said if said is not None and said.kind in _MORE_PRECISE.get(typed.kind, ()) else typed
     return said or _setting(type_words, message) or _unset(type_words, message) or _other(type_words, message)
@@ -395,6 +402,13 @@ def _bug(type_words: str, message: str) -> ErrorSign:
         said = _matched(message, 0.75)
         found = said if said is not None and said.kind in _SAID_IN_A_BUG else None
     return found or _other(type_words, message)
+
+
+def _of_type(type_words: str) -> ErrorSign | None:
+    found = _matched(type_words, 0.9)
+    if _DEADLINE_TYPE.search(type_words) and (found is None or found.kind == ErrorKind.VALIDATION):
+        return ErrorSign(ErrorKind.TIMEOUT, 0.9, type_words)
+    return found
 
 
 def _matched(text: str, strength: float) -> ErrorSign | None:

@@ -58,6 +58,12 @@ def failed(error_type: str | None, message: str | None, status: Status = Status.
         (None, "FATAL: remaining connection slots are reserved for superusers", ErrorKind.RESOURCE),
         (None, "dial tcp: lookup orders on 10.96.0.10:53: server misbehaving", ErrorKind.CONNECTION),
         ("NoHttpResponseException", "orders:8443 failed to respond", ErrorKind.CONNECTION),
+        ("configparser.NoOptionError", "No option 'url' in section: 'db'", ErrorKind.CONFIGURATION),
+        ("pydantic_core.ValidationError", "1 validation error for Settings", ErrorKind.CONFIGURATION),
+        ("dynaconf.ValidationError", "ROUTER_URL is required in env main", ErrorKind.CONFIGURATION),
+        ("TimeoutRejectedException", "did not complete within the allowed time", ErrorKind.TIMEOUT),
+        (None, "ResourceExhausted: 429 Resource has been exhausted", ErrorKind.RATE_LIMIT),
+        (None, "InvalidCastException: Unable to cast object", ErrorKind.GENERIC),
         (None, None, ErrorKind.NONE),
     ],
 )

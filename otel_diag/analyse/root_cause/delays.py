@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
-from otel_diag.analyse.gaps import EXPECTED_SHARE, queue_ms, send_gap_ms
+from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, queue_ms, send_gap_ms
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT
@@ -23,6 +23,15 @@ _LOADS = re.compile(
     r"download weights|scale up|import|snapshot|restore|launch|container start|start container)",
     re.IGNORECASE,
 )
+_SURELY_LOADS = re.compile(
+    r"\bcold|\b(?:boot|warm ?up|provision|startup|start up|spin ?up|hydrate|scale up|init(?:iali[sz]e)?)\b|"
+    r"\b(?:load|pull|download|import|restore|launch|start)\w*\b.*\b(?:model|weights?|checkpoint|image|container|tokenizer|"
+    r"engine|pipeline|snapshot|modules?|runtime|gpu|worker|function|torch)|\b(?:model|weights?|container|image|gpu)\b.*"
+    r"\b(?:load|loader|pull|download|import|restore|start)",
+    re.IGNORECASE,
+)
+"""Without peers to show that it is not done each time: loading orders is a day's work, loading a model is a start."""
+
 _QUEUES = re.compile(
     r"\b(?:queue|queued|queueing|enqueue|backlog|wait for (?:a )?(?:gpu|slot|worker|turn)|pending)", re.IGNORECASE
 )
@@ -121,7 +130,9 @@ def _is_load(ctx: Context, node: int) -> bool:
     span = ctx.span(node)
     if span.kind in ("server", "client", "consumer", "producer") or not _LOADS.search(words(span.operation)):
         return False
-    return not ctx.baseline.peers or ctx.baseline.template.elements.get(span.element, 0.0) < 0.5
+    if len(ctx.baseline.peers) < FEWEST_PEERS:
+        return bool(_SURELY_LOADS.search(words(span.operation)))
+    return ctx.baseline.template.elements.get(span.element, 0.0) < 0.5
 
 
 def queue_delay(ctx: Context) -> Iterable[Finding]:
