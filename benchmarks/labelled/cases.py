@@ -158,6 +158,7 @@ class _Planner:
         execution_id = self.ids.next()
         start_s = rng.uniform(*CASES_S)
         trace, spans = self._played(draft, start_s, execution_id)
+        label = narrowed(label, spans)
         if not sound(draft, label, spans):
             return None
         traces = [] if draft.spanless else [trace]
@@ -266,6 +267,14 @@ def begun(trace: Trace, rng: Random) -> Trace | None:
     if not ended:
         return None
     return Trace(trace.trace_id, -cut / 1000.0, ended + still_open, trace.versions, trace.clocks_ms)
+
+
+def narrowed(label: Label, spans: list[Span]) -> Label:
+    """Of a process that died only what was open or failed then, not what it had done before."""
+    if all(span.end_ms is not None for span in spans):
+        return label
+    marked = {(span.service.name, span.name) for span in spans if span.end_ms is None or span.failed}
+    return replace(label, places=(label.places or frozenset()) & marked)
 
 
 WITHOUT_SPAN = {"MISSING_SERVICE", "INCOMPLETE_TRACE"}
