@@ -159,8 +159,14 @@ class Draft:
 
     @property
     def usual_ms(self) -> float:
-        """How long an execution of this world takes, at the median."""
+        """How long the root of an execution of this world takes, at the median."""
         return enact(self.world.root, Random(0), 0.0).body_ms
+
+    @property
+    def usual_wall_ms(self) -> float:
+        """At most so long, at the median, until the last span has ended that nobody waits for."""
+        root = enact(self.world.root, Random(0), 0.0)
+        return root.body_ms + sum(act.call_ms for act in root.walk() if not act.node.awaited)
 
     def acts(self, *enters: Enter, where: Callable[[Act], bool] = lambda _: True) -> list[Act]:
         """What the root waits for, in random order."""

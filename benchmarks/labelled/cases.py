@@ -84,7 +84,7 @@ class _Planner:
         baseline = list(self._baseline(place))
         faults, herrings = (2, 0) if kind == "wide" else (5, 2) if peers >= FEW else (3, 1)
         cases: list[Case] = []
-        late = 1 if peers < FEW else 2
+        late = 2 if peers >= 2 * FEW else 1
         for _ in range(faults):
             case = self._fault(place, {case.scenario for case in cases}, late)
             late -= case.kind == "undecidable" or any(case.scenario == s.name and s.completes for s in FAULTS)
@@ -119,7 +119,10 @@ class _Planner:
             yield trace
 
     def _fault(self, place: World, used: set[str], late: int) -> Case:
-        """The scenario that this world can have and that has been had least."""
+        """The scenario that this world can have and that has been had least.
+
+        No more than ``late`` that complete: they are peers of the others, and one slow one in twenty is a baseline.
+        """
         choices = [each for each in FAULTS if each.name not in used and (late > 0 or not each.completes)]
         if place.peers and place.peers < FEW and late > 0 and self.rng.random() < 0.3:
             choices = [UNDECIDABLE]

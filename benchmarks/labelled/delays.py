@@ -146,7 +146,9 @@ def far_too_long(draft: Draft, act: Act) -> float:
     if not draft.enough:
         return rng.uniform(1.1, 3.0) * OPERATION_MS
     ordinary = act.node.work.median_ms * math.exp(3.0 * act.node.work.sigma)
-    return max(6.0 * ordinary, 1.5 * draft.usual_ms, 150.0, 8.0 * draft.world.clock_spread_ms) * rng.uniform(1.0, 2.5)
+    return max(6.0 * ordinary, 1.5 * draft.usual_wall_ms, 150.0, 8.0 * draft.world.clock_spread_ms) * rng.uniform(
+        1.0, 2.5
+    )
 
 
 def slow_work(draft: Draft, *enters: Enter) -> Act | None:
@@ -205,8 +207,7 @@ def one_by_one(draft: Draft) -> Label | None:
     )
     for act in calls:
         assert act.parent is not None
-        usual = draft.usual_ms
-        count = max(30, math.ceil(2.5 * usual / act.call_ms))
+        count = max(30, math.ceil(2.5 * draft.usual_wall_ms / act.call_ms))
         if count > 250 or count * act.call_ms < 200.0:
             continue
         place = act.parent.children.index(act)

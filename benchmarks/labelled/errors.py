@@ -633,7 +633,7 @@ _TEXTS: dict[Cause, dict[str, list[_Text]]] = {
             _Text("TypeError", "unsupported operand type(s) for +: 'int' and 'str'"),
             _Text("ZeroDivisionError", "division by zero"),
             _Text("IndexError", "list index out of range"),
-            _Text("UnicodeDecodeError", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+            _Text("RuntimeError", "dictionary changed size during iteration"),
             _Text("AssertionError", "ledger does not balance"),
             _Text("RuntimeError", "CUDA error: device-side assert triggered"),
             _Text("RuntimeError", "expected scalar type Half but found Float"),
