@@ -946,6 +946,11 @@ def passed_on(below: Failure, rng: Random) -> Failure:
     return replace(below, http=http, grpc=grpc, code_tells=False)
 
 
+def own_fault(raised: Failure) -> Failure:
+    """What the first service of all answers when it fails itself: that nobody's request was bad."""
+    return raised if raised.http >= 500 else replace(raised, http=500, grpc=13)
+
+
 def wrapped(below: Failure, language: str, what: str, rng: Random) -> Failure:
     """The failure as the code around it throws it on."""
     if language in ("go", "rust") and rng.random() < 0.5:

@@ -390,7 +390,7 @@ def failure_beside_stragglers(draft: Draft) -> Label | None:
 def root_lost(draft: Draft) -> Label | None:
     """The root's span never came; the error did."""
     act = next(iter(draft.acts(Enter.CALL)), None)
-    if act is None:
+    if act is None or draft.world.together > 1:
         return None
     draft.root.hide_own = True
     draft.by_trace = draft.world.identified == "root"

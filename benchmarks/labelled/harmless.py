@@ -22,10 +22,10 @@ def handled_error(draft: Draft) -> Label | None:
     if not acts:
         return None
     act = acts[0]
-    why = draft.rng.choice(
-        (Cause.REFUSED, own_cause(act), Cause.LIMITED if act.node.protocol == "http" else Cause.RESET)
-    )
-    fail_call(draft, act, why)
+    causes = [own_cause(act), *([Cause.LIMITED] if act.node.protocol == "http" else [])]
+    if act.node.client is not None or act.node.enter is Enter.OUTSIDE:
+        causes.append(Cause.REFUSED)  # without a client's span nothing would be seen of it
+    fail_call(draft, act, draft.rng.choice(causes))
     act.handled = True
     return HEALTHY
 

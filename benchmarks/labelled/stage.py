@@ -7,7 +7,7 @@ from random import Random
 
 from benchmarks.labelled import semconv
 from benchmarks.labelled.acts import Act, Value
-from benchmarks.labelled.errors import Cause, Failure, answered, failure, passed_on, wrapped
+from benchmarks.labelled.errors import Cause, Failure, answered, failure, own_fault, passed_on, wrapped
 from benchmarks.labelled.spans import Event, Kind, Span
 from benchmarks.labelled.worlds import Enter, Service, World
 
@@ -154,7 +154,9 @@ class Stage:
         if node.enter is Enter.INSIDE:
             self._record(span, seen, act.silent and act.failure is not None)
             return span, Ended(inner.at_ms, wrapped(seen, service.language, node.operation, self.rng), inner.fresh)
-        told = seen if inner.fresh and node.enter is Enter.CALL else passed_on(seen, self.rng)
+        told = passed_on(seen, self.rng)
+        if inner.fresh:
+            told = own_fault(seen) if node.enter is Enter.ROOT else seen
         if span.kind is Kind.SERVER:
             span.attributes |= semconv.ended(node, service, told)
         if not (inner.fresh and quiet(act, told)):
@@ -173,6 +175,8 @@ class Stage:
         for child, share in zip(children, shares, strict=False):
             now += unit * share + child.pause_ms
             ended = self._perform(child, now, span)
+            if child.node.enter is Enter.MESSAGE:
+                now = ended.at_ms
             if not child.node.awaited:
                 continue
             now = ended.at_ms
@@ -186,6 +190,8 @@ class Stage:
         failed: Ended | None = None
         for index, child in enumerate(children):
             ended = self._perform(child, now + 0.02 * index, span)
+            if child.node.enter is Enter.MESSAGE:
+                worst = max(worst, ended.at_ms)
             if not child.node.awaited:
                 continue
             worst = max(worst, ended.at_ms)
