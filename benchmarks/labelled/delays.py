@@ -114,8 +114,9 @@ CARELESS = {
 def symptom(draft: Draft) -> Label | None:
     """A call times out, the caller carries on without its answer, and fails over that a little later."""
     rng = draft.rng
-    for act in draft.acts(Enter.CALL, where=lambda act: act.parent is not None and not act.parent.parallel):
-        assert act.parent is not None
+    for act in draft.acts(Enter.CALL, where=lambda act: act.node.client is not None):
+        if act.parent is None or act.parent.parallel:
+            continue
         later = act.parent.children[act.parent.children.index(act) + 1 :]
         follow = next((each for each in later if each.node.enter in (Enter.OUTSIDE, Enter.INSIDE)), None)
         if follow is None:
