@@ -103,14 +103,15 @@ def post(url: str, body: bytes, content_type: str) -> bytes:
 
 @contextmanager
 def serving(store: str | None) -> Iterator[Server]:
-    """A server of our own on free ports, on a DuckDB file that goes away unless another store is named."""
+    """A server of this checkout on free ports, on a DuckDB file that goes away unless another store is named."""
     with tempfile.TemporaryDirectory(prefix="otel-diag-bench-") as directory:
         url = store or f"duckdb:///{directory}/store.duckdb"
         command = [
             str(Path(sys.executable).parent / "otel-diag"),
             *("serve", "--json", "--host=127.0.0.1", "--port=0", "--http-port=0", "--grpc-port=0"),
         ]
-        environment = {**os.environ, **SETTINGS, "OTEL_DIAG_STORE": url}
+        code = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, **SETTINGS, "OTEL_DIAG_STORE": url, "PYTHONPATH": code}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=directory)
         assert process.stdout is not None
         try:
