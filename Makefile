@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo collector test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation clean
+.PHONY: help setup demo collector test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation bench-root-cause clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -70,6 +70,11 @@ bench-ingest: $(STAMP)  ## Measure committed spans a second on every store (SECO
 
 bench-instrumentation: $(STAMP)  ## Measure what a span of each helper costs above the bare SDK, and the import.
 	$(BIN)/python benchmarks/instrumentation.py
+
+SEED := 1
+CASES := 1000
+bench-root-cause: $(STAMP)  ## Measure how often the named root cause is right, on labelled executions (SEED, CASES).
+	$(BIN)/python benchmarks/root_cause.py --seed $(SEED) --cases $(CASES)
 
 clean:  ## Remove the virtual environment and all caches.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
