@@ -323,7 +323,9 @@ class Reader:
     def _open_spans(self, bounds: Mapping[str, Bounds], announced: Select[Any]) -> dict[str, tuple[Span, ...]]:
         """What the view ``open_spans`` has of these traces, without its look at all that is stored."""
         logs, spans = log_records.c, trace_spans.c
-        come = self._spans_of(bounds, spans.trace_id, spans.span_id)
+        # The bounds may be of one execution of the trace; what was announced in it may have begun before.
+        since = {trace: replace(bound, first=bound.first - LOGGED_WITHIN_NANOS) for trace, bound in bounds.items()}
+        come = self._spans_of(since, spans.trace_id, spans.span_id)
         missing = announced.where(tuple_(logs.trace_id, logs.span_id).not_in(come))
         in_order = missing.order_by(logs.logged_unix_nano, logs.content_hash).limit(self.max_spans)
         once = {(span.trace_id, span.span_id): span for span in table_to_open_spans(self.store.select(in_order))}

@@ -137,7 +137,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 ),
                 r"(?:image|container|function) (?:build|load|pull|start|import)\w* (?:fail|err)",
                 r"(?:while|when|on) (?:loading|importing|hydrating)(?:\W+\w+){0,2}? function",
-                r"function\b.{1,80} not found in app",
+                r"function\b.{1,80} not found in app|deserializ\w+ failed because|available in the remote environment",
             ),
         ),
         (
@@ -248,6 +248,7 @@ _MORE_PRECISE: Final[Mapping[ErrorKind, frozenset[ErrorKind]]] = {
     ErrorKind.CONNECTION: frozenset(ErrorKind),
     ErrorKind.TIMEOUT: frozenset({ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT}),
     ErrorKind.CONTAINER: frozenset({ErrorKind.RESOURCE}),
+    ErrorKind.UNAVAILABLE: frozenset(ErrorKind) - {ErrorKind.VALIDATION},
     ErrorKind.CANCELLED: frozenset(
         {ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT, ErrorKind.CONTAINER, ErrorKind.TIMEOUT, ErrorKind.CONNECTION}
     ),
@@ -258,7 +259,7 @@ _TYPE_IN_TEXT: Final = re.compile(r"((?:[\w$]+[.:]+)*[A-Z][a-z0-9]+(?:[A-Z][A-Za
 
 _DEADLINE_TYPE: Final = re.compile(r"\btime(?:d)? ?out|\bdeadline", re.IGNORECASE)
 _SETTINGS: Final = re.compile(r"\b(?:for|in|of) \w*(?:Settings|Config)\b|\bOptions Validation")
-_IN_ENVIRONMENT: Final = re.compile(r"\benv\b|environment|\bsettings?\b|\bconfig", re.IGNORECASE)
+_IN_ENVIRONMENT: Final = re.compile(r"\benv\b|environment|\bsettings?\b|config|connection string", re.IGNORECASE)
 """A validator that complains about settings: ``1 validation error for Settings``, ``X_URL is required in env``."""
 
 _PACKAGE: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b|\brate_?limit", re.IGNORECASE)
@@ -375,6 +376,8 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
         if kind == ErrorKind.UNAVAILABLE and worded.kind == ErrorKind.CONNECTION and _NOT_REACHED.search(message):
             return worded
         return ErrorSign(kind, 0.95, f"{name} {code}")
+    if http == 500 and worded.kind == ErrorKind.VALIDATION and not re.search("valid", worded.because, re.IGNORECASE):
+        return ErrorSign(ErrorKind.GENERIC, 0.6, f"HTTP {http}")  # it did not say so to whoever asked
     if timed_out and worded.kind not in (ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT):
         return ErrorSign(ErrorKind.TIMEOUT, 0.9, "status timeout")
     if worded.kind == ErrorKind.NONE and (http is not None or grpc):
@@ -400,7 +403,8 @@ def _bug(type_words: str, message: str) -> ErrorSign:
     found = _setting(type_words, message) or _unset(type_words, message)
     if found is None:
         said = _matched(message, 0.75)
-        found = said if said is not None and said.kind in _SAID_IN_A_BUG else None
+        about_settings = said is not None and (said.kind != ErrorKind.CONFIGURATION or _IN_ENVIRONMENT.search(message))
+        found = said if said is not None and said.kind in _SAID_IN_A_BUG and about_settings else None
     return found or _other(type_words, message)
 
 

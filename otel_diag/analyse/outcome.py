@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 
-from otel_diag.analyse.calls import is_call
-from otel_diag.analyse.classify import ErrorKind, classify, error_text, error_type_of, is_error
+from otel_diag.analyse.calls import is_call, peer_names
+from otel_diag.analyse.classify import (
+    ErrorKind,
+    classify,
+    error_text,
+    error_type_of,
+    is_error,
+    was_answered_with_error,
+)
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT, Times, Tree
 from otel_diag.model import Span, Status, Trace
@@ -23,6 +30,12 @@ _SYMPTOM_SHARE = 0.3
 _LONG_AFTER = 0.5
 _LONG_AFTER_NS = 10_000_000
 """Share of its time, and least time, that a parent spends after an error it does not pass on."""
+
+_AT_ONCE = 0.1
+_OF_A_DEADLINE = re.compile(
+    r"time[d ]*[- ]?out|deadline|budget|in time|not answered|no (?:answer|result|response)|earlier"
+)
+"""A call that took a tenth of the time-out before it, and speaks of one, was not the one that waited."""
 
 _SYMPTOMS = frozenset(
     {ErrorKind.GENERIC, ErrorKind.UNSET_CLIENT, ErrorKind.CANCELLED, ErrorKind.CONNECTION, ErrorKind.NONE}
@@ -151,14 +164,26 @@ def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequen
             continue
         if times[child][1] - times[child][0] < _SYMPTOM_SHARE * (end - start):
             continue
-        later = [tree.spans[c] for c in failed[position + 1 :] if times[c][0] >= times[child][1]]
-        if later and all(s.service == tree.spans[node].service and _is_symptom(s) for s in later):
+        later = [c for c in failed[position + 1 :] if times[c][0] >= times[child][1]]
+        if later and all(_is_symptom(tree, times, child, c) for c in later):
             return child
     return None
 
 
-def _is_symptom(span: Span) -> bool:
-    return not is_call(span) and classify(span).kind in _SYMPTOMS
+def _is_symptom(tree: Tree, times: Times, timed_out: int, later: int) -> bool:
+    """Whether what failed after a time-out may well be its consequence: a bug that an absent answer brings out, or a
+    span that was over in no time and speaks of a deadline all the same."""
+    span = tree.spans[later]
+    if span.service != tree.spans[timed_out].service:
+        return False
+    kind = classify(span).kind
+    if not is_call(span):
+        return kind in _SYMPTOMS or kind == ErrorKind.TIMEOUT
+    waited = times[timed_out][1] - times[timed_out][0]
+    at_once = times[later][1] - times[later][0] <= _AT_ONCE * waited
+    told = f"{error_type_of(span)} {error_text(span)}".lower()
+    of_it = bool(_OF_A_DEADLINE.search(told)) or any(name.lower() in told for name in peer_names(tree.spans[timed_out]))
+    return at_once and not was_answered_with_error(span) and (kind == ErrorKind.TIMEOUT or of_it)
 
 
 def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:

@@ -2,9 +2,10 @@
 
 A callee cannot start before its caller sent, nor can its answer arrive before it ended. With the callee's clock ahead
 by theta that gives, for each answered call, ``callee_end - caller_end <= theta <= callee_start - caller_start``: the
-interval of NTP (RFC 5905), whose midpoint is the estimate and half of whose width is its bound. All calls of a trace
-between the same two clocks narrow one interval. While zero lies inside it there is no evidence of a difference, and
-none is assumed. Recorded times are never changed: adjusted ones stand beside them.
+interval of NTP (RFC 5905). All calls of a trace between the same two clocks narrow one interval. While zero lies inside
+it there is no evidence of a difference, and none is assumed. Else the estimate is its midpoint and half its width the
+bound; where it is wider than its distance from zero, its end next to zero, the least correction that explains the
+times, and its width. Recorded times are never changed: adjusted ones stand beside them.
 """
 
 from __future__ import annotations
@@ -129,6 +130,9 @@ def _estimate(low: int | None, high: int) -> tuple[int, int]:
         return 0, half
     if low > high:
         return high, half
+    nearest = min(low, high, key=abs)
+    if high - low > abs(nearest):
+        return nearest, high - low  # the middle of a long wait would invent half of it
     return (low + high) // 2, half
 
 

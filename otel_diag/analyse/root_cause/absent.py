@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS
-from otel_diag.analyse.classify import ErrorKind
+from otel_diag.analyse.classify import ErrorKind, is_error
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.errors import quote
 from otel_diag.model import MissingHop, RootCauseType, Status
@@ -27,7 +27,12 @@ def missing_service(ctx: Context) -> Iterable[Finding]:
     if ctx.status == Status.RUNNING or (ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE):
         return
     for hop in ctx.missing:
-        if hop.reason == "never_called" and _counts(ctx, hop) and _is_sure(ctx, hop):
+        if (
+            hop.reason == "never_called"
+            and _counts(ctx, hop)
+            and _is_sure(ctx, hop)
+            and not _follows_an_error(ctx, hop)
+        ):
             yield Finding(
                 RootCauseType.MISSING_SERVICE,
                 hop.service,
@@ -51,6 +56,10 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
     """What would explain the failure was called, and its spans did not come (or not yet)."""
     if ctx.status.is_failure:
         yield from _incomplete_failure(ctx)
+    elif ctx.still_arriving and ctx.root is not None and ctx.root in ctx.raw.orphans:
+        top = ctx.span(ctx.root)
+        said = f"the root of the trace has not come yet: {len(ctx.tree.spans)} spans below it have"
+        yield _incomplete(top.service, top.operation, "still_arriving", said, 0.6, (top.span_id,), None)
     elif ctx.status == Status.COMPLETED:
         for hop in ctx.missing:
             if hop.reason != "never_called" and _counts(ctx, hop) and _is_more_than_a_span(ctx, hop):
@@ -119,6 +128,14 @@ def _is_more_than_a_span(ctx: Context, hop: MissingHop) -> bool:
         if share >= _ALWAYS and element.startswith(f"{hop.service}.")
     ]
     return len(own) > 1
+
+
+def _follows_an_error(ctx: Context, hop: MissingHop) -> bool:
+    """Whether its caller's service failed: an error that was handled explains what was not done then."""
+    if ctx.status.is_failure or hop.caller is None:
+        return False
+    caller, _ = ctx.baseline.split_element(hop.caller, {span.service for span in ctx.tree.spans})
+    return any(span.service == caller and is_error(span) for span in ctx.tree.spans)
 
 
 def _is_sure(ctx: Context, hop: MissingHop) -> bool:

@@ -157,7 +157,16 @@ class Context:
         return self.now.timestamp() * 1e3 - last / NANOS_PER_MS
 
     def callees(self, node: int) -> list[int]:
-        return callee_spans(self.tree, node)
+        """The far ends of calls made by a span, in start order. An orphan that found its place there is none of them
+        where peers show that another service answers."""
+        expected = {service for service, _ in self._unreached(node)}
+        return [
+            callee
+            for callee in callee_spans(self.tree, node)
+            if not expected
+            or self.raw.parents[callee] == self.tree.parents[callee]
+            or self.span(callee).service in expected
+        ]
 
     def is_call(self, node: int) -> bool:
         """Whether the span stands for a call to something outside its process."""
@@ -178,7 +187,10 @@ class Context:
         return False if is_to_a_third_party(span) else None
 
     def unreached(self, node: int) -> tuple[str, str] | None:
-        """(service, operation) of a call that peers make from this span and that left no trace here."""
+        """(service, operation) of the first call that peers make from this span and that left no trace here."""
+        return next(iter(self._unreached(node)), None)
+
+    def _unreached(self, node: int) -> list[tuple[str, str]]:
         element = self.span(node).element
         present = {self.span(child).element for child in self.tree.children[node]}
         usual = EXPECTED_SHARE * self.baseline.template.elements.get(element, 1.0)
@@ -187,9 +199,10 @@ class Context:
             for (caller, callee), share in self.baseline.template.hops.items()
             if caller == element and callee not in present and share >= usual
         ]
-        if self.baseline.template.peers < FEWEST_PEERS or not absent:
-            return None
-        return self.baseline.split_element(absent[0], {s.service for s in self.tree.spans})
+        if self.baseline.template.peers < FEWEST_PEERS:
+            return []
+        services = {s.service for s in self.tree.spans} if absent else set()
+        return [self.baseline.split_element(callee, services) for callee in absent]
 
     def callee_name(self, node: int) -> str:
         """What to call the far end of a call in words: its service, as spans, peers or attributes name it."""

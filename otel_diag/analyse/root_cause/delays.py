@@ -39,6 +39,7 @@ _WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
 _EXPLAINS: Final = 0.5
 """Share of what an execution took too long that one delay must account for to be its cause."""
 
+_AT_ONCE = 0.05
 _MATERIAL = 0.2
 """Of the usual duration: what one operation must add before it is worth a word."""
 
@@ -114,7 +115,7 @@ def _cold_delay(ctx: Context, nodes: Sequence[int], critical: dict[int, float]) 
         span = ctx.span(node)
         if span.attributes.get("faas.coldstart") is True:
             before = _excess_send_gap(ctx, node)
-            loads = [i for i in ctx.tree.walk(node) if i != node and _is_load(ctx, i)]
+            loads = [i for i in ctx.tree.walk(node) if i != node and _is_load(ctx, i)] or _first_step(ctx, node)
             loading = sum(_beyond_usual(ctx, i, critical.get(i, 0.0)) for i in loads)
             inside = loading if loads else _beyond_usual(ctx, node, critical.get(node, 0.0))
             found.append(_Delay(node, before + inside, "the cold start", (node, *loads)))
@@ -123,6 +124,20 @@ def _cold_delay(ctx: Context, nodes: Sequence[int], critical: dict[int, float]) 
     marked = [d for d in found if d.what == "the cold start"]
     best = max(found, key=lambda d: d.ms, default=None)
     return max((d for d in marked if best and d.ms >= 0.9 * best.ms), key=lambda d: d.ms, default=best)
+
+
+def _first_step(ctx: Context, node: int) -> list[int]:
+    """What a span marked cold does before anything else, whatever it is called: where a container is entered."""
+    start, end = ctx.skew.times[node]
+    first = next(iter(ctx.tree.children[node]), None)
+    if (
+        first is None
+        or ctx.span(first).kind not in ("internal", "unspecified")
+        or is_hop(ctx.span(node), ctx.span(first))
+    ):
+        return []
+    begun, done = ctx.skew.times[first]
+    return [first] if begun - start <= _AT_ONCE * (end - start) and done - begun >= _EXPLAINS * (end - start) else []
 
 
 def _is_load(ctx: Context, node: int) -> bool:
@@ -190,21 +205,13 @@ def _on_path(ctx: Context, node: int) -> bool:
 
 
 def _excess_send_gap(ctx: Context, callee: int) -> float:
-    """Time between send and start beyond what this call usually spends outside its callee.
-
-    Where the clocks differ, only the time outside the callee as a whole is known: all of it is taken for the way
-    there, by far the commoner place to wait.
-    """
+    """Time between send and start, where it exceeds what this call usually spends outside its callee."""
     caller = ctx.tree.parents[callee]
     if caller == NO_PARENT or not is_hop(ctx.span(caller), ctx.span(callee)):
         return 0.0
     if not ctx.is_call(caller):
         return _idle_before(ctx, caller, callee)
-    offset = ctx.skew.between(ctx.span(caller), ctx.span(callee))
-    if offset is not None and offset.offset_ns:
-        gap = max(0.0, ctx.ms(caller) - ctx.ms(callee)) if ctx.span(caller).kind == "client" else 0.0
-    else:
-        gap = send_gap_ms(ctx.tree, ctx.skew, caller, callee)
+    gap = send_gap_ms(ctx.tree, ctx.skew, caller, callee)
     stats = ctx.baseline.self_stats(ctx.span(caller).service, ctx.span(caller).operation)
     return gap if stats is None or gap > stats.limit_ms() else 0.0
 
