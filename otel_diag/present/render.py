@@ -37,6 +37,7 @@ from otel_diag.present.text import (
     counted,
     data_quality_lines,
     duration,
+    further_claims,
     key_name,
     percent,
     seconds,
@@ -45,6 +46,7 @@ from otel_diag.present.text import (
 
 MAX_SPANS = 60
 MAX_ROWS = 20
+MAX_CLAIMS = 6
 MAX_CELL = 120
 MAX_TEXT = 600
 
@@ -110,6 +112,7 @@ def report(answer: Report, timeline: Timeline) -> str:
         for f in answer.findings[:MAX_ROWS]
     ]
     page.section("Findings", [*findings, *_more(answer.findings, MAX_ROWS)])
+    _evidence(page, answer)
     extra = [
         text for text in answer.recommendations if not answer.root_cause or text != answer.root_cause.recommendation
     ]
@@ -126,6 +129,7 @@ def report(answer: Report, timeline: Timeline) -> str:
     ]
     page.section("Time by service", [*breakdown, *_more(answer.timing_breakdown, MAX_ROWS)])
     page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
+    page.section("Not examined", [f"- {prose(line)}" for line in answer.not_examined[:MAX_ROWS]])
     _next_steps(page, answer.next_steps)
     return page.text()
 
@@ -302,6 +306,15 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     if cause.evidence_spans:
         page.add(f"Spans:{_spans(cause.evidence_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
+
+
+def _evidence(page: _Page, answer: Report) -> None:
+    """What the verdict was compared with, and how to see the rows of the decisive claim; the rest is structured."""
+    claims = further_claims(answer)
+    lines = [f"- {code(claim.claim, MAX_TEXT)}{_spans(claim.span_ids)}" for claim in claims[:MAX_CLAIMS]]
+    page.section("Evidence", [*lines, *_more(claims, MAX_CLAIMS)])
+    if answer.evidence_ledger and len(query := answer.evidence_ledger[0].query) <= MAX_TEXT:
+        page.add("", f"Rows of the first claim: {code(query, MAX_TEXT)}")
 
 
 def _gap(gap: Gap) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import DataQuality, Status, TimelineEntry
+from otel_diag.model import Claim, DataQuality, Report, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -92,6 +92,8 @@ def data_quality_lines(quality: DataQuality) -> list[str]:
         "end before start": quality.end_before_start,
         "times out of range": quality.out_of_range_times,
         "still running": quality.running_spans,
+        "with cut values": quality.truncated,
+        f"came up to {duration(quality.late_max_ms)} late": quality.late,
     }
     lines = [f"{name} ({len(ids)}): {some(ids)}" for name, ids in listed.items() if ids]
     if quality.spans_examined < quality.spans:
@@ -104,6 +106,14 @@ def data_quality_lines(quality: DataQuality) -> list[str]:
         skew, bound = duration(quality.max_skew_ms), duration(quality.skew_bound_ms)
         lines.append(f"clocks disagree by {skew} (bound {bound}); times are shown as recorded")
     return [*lines, *quality.notes[:20]]
+
+
+def further_claims(report: Report) -> list[Claim]:
+    """The claims that neither the root cause nor a finding states already."""
+    told = {report.root_cause.evidence} if report.root_cause else set()
+    for found in report.findings:
+        told |= {found.anomaly, f"{found.service}.{found.operation}: {found.anomaly}"}
+    return [claim for claim in report.evidence_ledger if claim.claim not in told]
 
 
 def some(ids: Sequence[str], limit: int = 5) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
+    Claim,
     Comparison,
     DataQuality,
     Declared,
@@ -63,6 +64,7 @@ CAUSE = RootCause(
     evidence_spans=["00f067aa0ba902b7", "00f067aa0ba902b8"],
     recommendation="Look at the return path between router and runner.",
 )
+QUERY = "SELECT span_id, status FROM trace_spans WHERE span_id IN ('00f067aa0ba902b7', '00f067aa0ba902b8')"
 STEP = NextStep(tool="find_trace_gaps", arguments={"execution_id": EXECUTION}, why="shows the return-path gap")
 SPANS = [
     TimelineEntry(
@@ -188,6 +190,12 @@ class OneIncident:
             ],
             timing_breakdown={"runner": 156_000.0, "router": 82_000.0, "modal": "missing"},
             data_quality=DataQuality(spans=2, spans_examined=2, orphans=["00f067aa0ba902b9"]),
+            evidence_ledger=[
+                Claim(claim=CAUSE.evidence, span_ids=CAUSE.evidence_spans, total_spans=2, query=QUERY),
+                Claim(claim="it took 240,000 ms; 40 comparable took 2,500 ms", query="SELECT duration_ms FROM t"),
+            ],
+            total_claims=2,
+            not_examined=["not read: 41 log records of this trace"],
             next_steps=[STEP],
         )
         return self._answer("diagnose", report, key, analysis_type)

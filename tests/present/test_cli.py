@@ -92,6 +92,7 @@ def filled(cli: Cli, lines: Path) -> Cli:
     ("words", "model", "shows"),
     [
         (["diagnose", FAILED], Report, [f"execution {FAILED}", "runner.execution", "30.1 s", "evidence"]),
+        (["diagnose", FAILED, "--evidence"], Report, ["SELECT span_id", "FROM trace_spans", "Not examined"]),
         (["diagnose", f"{FAILED:032x}"], Report, [f"execution {FAILED}"]),
         (["diagnose", "--job-id", "nightly"], JobAnalysis, ["1 of 11 executions failed"]),
         (["failures"], RecentFailures, ["1 failure since", "no answer within 30 s"]),
@@ -293,7 +294,7 @@ def drawn(view: Any, width: int) -> str:
 def test_views_fit_the_terminal_and_hold_hostile_text(name: str, width: int) -> None:
     hostile: Any = Hostile()
     answers = {
-        "report": lambda: views.report(hostile.diagnose(None), hostile.timeline(None)),
+        "report": lambda: views.report(hostile.diagnose(None), hostile.timeline(None), evidence=True),
         "job": lambda: views.job(hostile.timeout_root_cause()),
         "comparison": lambda: views.comparison(hostile.compare_with_successful(None)),
         "failures": lambda: views.failures(hostile.recent_failures()),

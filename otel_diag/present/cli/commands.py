@@ -146,6 +146,9 @@ def diagnose(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Execution id or trace id.")] = None,
     job_id: Annotated[str | None, typer.Option(help="All executions of a job, instead of KEY.")] = None,
     analysis_type: Annotated[AnalysisType, typer.Option(help="How much to answer.")] = "full",
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Every claim, with the SQL that shows what it rests on.")
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -160,7 +163,7 @@ def diagnose(
             show(queries.diagnose(parse_key(key), analysis_type), Text(), as_json=True)
         else:
             report, timeline = queries.diagnose_with_timeline(parse_key(key), analysis_type)
-            show(report, views.report(report, timeline), as_json=False)
+            show(report, views.report(report, timeline, evidence=evidence), as_json=False)
 
 
 @app.command()

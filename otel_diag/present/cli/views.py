@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_diag.model import (
+    Claim,
     Comparison,
     DataQuality,
     Divergence,
@@ -42,6 +43,7 @@ from otel_diag.present.text import (
     counted,
     data_quality_lines,
     duration,
+    further_claims,
     key_name,
     percent,
     seconds,
@@ -72,13 +74,18 @@ TOOL_COMMANDS: Final = {
 _POSITIONAL: Final = ("execution_id", "trace_id", "query")
 
 
-def report(answer: Report, timeline: Timeline) -> RenderableType:
+def report(answer: Report, timeline: Timeline, *, evidence: bool = False) -> RenderableType:
+    """With ``evidence``, every claim and the query that shows its rows; else those that are not told above."""
     parts: list[RenderableType] = [_headline(answer)]
     if answer.root_cause is not None:
         parts.append(_root_cause(answer.root_cause))
     parts.append(timeline_table(timeline.timeline, timeline.total_spans))
     findings = [[f"{f.service}.{f.operation}", f.anomaly] for f in answer.findings]
     parts += _section("Findings", _table(["where", "what"], findings))
+    claims = answer.evidence_ledger if evidence else further_claims(answer)
+    lines = [line for claim in claims for line in _claim(claim, with_query=evidence)]
+    hidden = answer.total_claims - len(answer.evidence_ledger)
+    parts += _section("Evidence", *lines, *(_more(len(claims), len(claims) + hidden) if evidence else ()))
     cases = [
         [
             key_name(c.similar_execution_id, c.trace_id),
@@ -95,6 +102,7 @@ def report(answer: Report, timeline: Timeline) -> RenderableType:
     ]
     parts += _section("Time by service", _table(["service", "time"], breakdown, right=(1,)))
     parts += _data_quality(answer.data_quality)
+    parts += _section("Not examined", *_bullets(answer.not_examined))
     parts += next_steps(answer.next_steps)
     return Group(*parts)
 
@@ -329,6 +337,14 @@ def _root_cause(cause: RootCause) -> RenderableType:
         grid.add_row("spans", Text(some(cause.evidence_spans), style="dim"))
     grid.add_row("do", Text(clean(cause.recommendation, 600)))
     return Padding(grid, (1, 0, 0, 2))
+
+
+def _claim(claim: Claim, *, with_query: bool) -> list[RenderableType]:
+    spans = f" ({some(claim.span_ids)})" if claim.span_ids else ""
+    lines = _bullets([f"{clean(claim.claim, 600)}{spans}"])
+    if with_query:  # whole, to be copied
+        lines.append(Padding(Text(clean(claim.query, len(claim.query)), style="dim"), (0, 0, 0, 4)))
+    return lines
 
 
 def _span_name(entry: TimelineEntry) -> Text:
