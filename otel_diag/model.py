@@ -391,6 +391,25 @@ class Declared:
     trace_id: str | None = None
 
 
+MAX_NOTE: Final = 2_000
+MAX_SAID: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What somebody says of a verdict: that it was right or wrong, and what the cause really was, as far as they know.
+
+    ``note`` has at most MAX_NOTE characters, the other texts MAX_SAID.
+    """
+
+    confirmed: bool = True
+    root_cause_type: RootCauseType | None = None
+    affected_service: str | None = None
+    affected_operation: str | None = None
+    note: str | None = None
+    by: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """The spans of one unit of diagnosis: an execution, or a whole trace when no execution is known.
@@ -480,6 +499,26 @@ class Claim(Answer):
     query: str
 
 
+class ConfirmedCause(Answer):
+    """What somebody said was the cause of an execution. ``confirmed`` False: that the verdict was wrong.
+
+    ``note`` and ``by`` are theirs, as written. ``similarity_score`` and ``matches`` (itself, failure, root_cause): how
+    the execution is like the one in question.
+    """
+
+    execution_id: int | None
+    trace_id: str | None
+    confirmed: bool
+    root_cause_type: RootCauseType | None
+    affected_service: str | None
+    affected_operation: str | None
+    note: str | None
+    by: str | None
+    confirmed_at: datetime
+    similarity_score: float
+    matches: list[str]
+
+
 class DataQuality(Answer):
     """What is wrong with the data itself. Empty lists and zeros mean: nothing.
 
@@ -527,6 +566,7 @@ class Report(Answer):
     root_cause: RootCause | None
     findings: list[ReportFinding] = []
     recommendations: list[str] = []
+    confirmed_causes: list[ConfirmedCause] = []
     similar_cases: list[SimilarCase] = []
     timing_breakdown: dict[str, float | Literal["missing"]] = {}
     data_quality: DataQuality = DataQuality()

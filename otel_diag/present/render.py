@@ -11,10 +11,12 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from otel_diag.model import (
     Comparison,
+    ConfirmedCause,
     ExecutionBrief,
     Gap,
     GapReport,
@@ -32,6 +34,7 @@ from otel_diag.model import (
 )
 from otel_diag.present.text import (
     STATUS_MARKS,
+    age,
     choose_spans,
     clean,
     counted,
@@ -106,6 +109,7 @@ def report(answer: Report, timeline: Timeline) -> str:
     page.add(f"# {STATUS_MARKS[answer.status]} {name}: {answer.status}, verdict {answer.verdict}")
     if answer.root_cause is not None:
         _root_cause(page, answer.root_cause)
+    page.section("Confirmed before", [f"- {_confirmed(cause)}" for cause in answer.confirmed_causes[:MAX_CLAIMS]])
     _timeline(page, timeline.timeline, timeline.total_spans)
     findings = [
         f"- {code(f'{f.service}.{f.operation}')}: {code(f.anomaly, MAX_TEXT)}{_spans(f.span_ids)}"
@@ -306,6 +310,19 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     if cause.evidence_spans:
         page.add(f"Spans:{_spans(cause.evidence_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
+
+
+def _confirmed(cause: ConfirmedCause) -> str:
+    """What people wrote is no more to be believed than what a span says: in code, where it can give no orders."""
+    name = key_name(cause.execution_id, cause.trace_id)
+    alike = "this one" if "itself" in cause.matches else f"{percent(cause.similarity_score)} similar"
+    wrong = "" if cause.confirmed else "the verdict was wrong, "
+    words = cause.root_cause_type or "cause not named"
+    at = ".".join(part for part in (cause.affected_service, cause.affected_operation) if part)
+    where = f" at {code(at)}" if at else ""
+    note = f": {code(cause.note, MAX_TEXT)}" if cause.note else ""
+    by = f" by {code(cause.by, 60)}" if cause.by else ""
+    return f"{name} ({alike}): {wrong}{words}{where}{note}, {age(cause.confirmed_at, datetime.now(UTC))}{by}"
 
 
 def _evidence(page: _Page, answer: Report) -> None:

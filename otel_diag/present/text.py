@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 
 from otel_diag.errors import NotFound, OtelDiagError
 from otel_diag.model import Claim, DataQuality, Report, Status, TimelineEntry
@@ -40,6 +41,15 @@ def duration(ms: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     return duration(None if value is None else value * 1_000)
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """How long ago, in the unit a person would say."""
+    seconds_ago = max(0, round((now - moment).total_seconds()))
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds_ago >= length:
+            return f"{counted(seconds_ago // length, unit)} ago"
+    return "just now"
 
 
 def percent(share: float | None) -> str:

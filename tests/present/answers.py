@@ -11,6 +11,8 @@ from otel_diag.model import (
     AnalysisType,
     Claim,
     Comparison,
+    Confirmation,
+    ConfirmedCause,
     DataQuality,
     Declared,
     Divergence,
@@ -132,6 +134,21 @@ WINDOW = PerformanceWindow(
 )
 
 
+CONFIRMED = ConfirmedCause(
+    execution_id=2101,
+    trace_id="e" * 32,
+    confirmed=True,
+    root_cause_type=RootCauseType.NETWORK_TIMEOUT,
+    affected_service="router",
+    affected_operation="POST /infer",
+    note="idle timeout of the proxy was 60 s",
+    by="kim",
+    confirmed_at=datetime.now(UTC) - timedelta(days=3, hours=1),
+    similarity_score=0.95,
+    matches=["failure", "root_cause"],
+)
+
+
 class OneIncident:
     """Answers about :data:`EXECUTION` only. ``asked`` records the calls; ``error``, once set, is raised by all."""
 
@@ -178,6 +195,7 @@ class OneIncident:
                 )
             ],
             recommendations=[CAUSE.recommendation, "Raise the runner's read timeout only after that."],
+            confirmed_causes=[CONFIRMED],
             similar_cases=[
                 SimilarCase(
                     similar_execution_id=2190,
@@ -363,6 +381,9 @@ class OneIncident:
     def declare_execution(self, declared: Declared) -> None:
         self._answer("declare_execution", None)
         self.declared.append(declared)
+
+    def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
+        return self._answer("confirm", CONFIRMED, key, said)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
         if not statement.upper().startswith("SELECT"):

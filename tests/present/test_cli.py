@@ -113,6 +113,19 @@ def test_every_question_reads_well_and_parses(filled: Cli, words: list[Any], mod
     model.model_validate_json(parsed.out)
 
 
+def test_a_confirmed_cause_is_kept_and_shown(filled: Cli) -> None:
+    said = filled("confirm", FAILED, "--note", "the proxy cut it", "--by", "kim")
+    assert said.code == 0, said.err
+    assert "execution 2193, " in said.out
+    wrong = filled("confirm", FAILED, "--wrong", "--type", "RATE_LIMITED", "--service", "router", "--json").json()
+    assert (wrong["confirmed"], wrong["root_cause_type"], wrong["note"]) == (False, "RATE_LIMITED", None)
+    shown = filled("diagnose", FAILED).out
+    assert "Confirmed before" in shown
+    assert "the verdict was wrong, RATE_LIMITED at router" in shown
+    assert filled("confirm", 1).code == 3
+    assert filled("confirm", FAILED, "--type", "BAD_LUCK").code == 2
+
+
 def test_next_steps_are_commands_that_run(filled: Cli) -> None:
     steps = [
         NextStep.model_validate(step)

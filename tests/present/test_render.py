@@ -38,6 +38,9 @@ def test_the_diagnosis_reads_from_cause_to_next_step(incident: OneIncident) -> N
         "**NETWORK_TIMEOUT** at `router.POST /infer` (hop `runner` → `router`), confidence 93%",
         "router finished after 82.0 s",
         "**Do:** Look at the return path",
+        "## Confirmed before",
+        "- execution 2101 (95% similar): NETWORK_TIMEOUT at `router.POST /infer`: `idle timeout of the proxy was 60 s`",
+        ", 3 days ago by `kim`",
         "⏱* runner.execution  4 min 0 s  ⚠ 240.0 s is 96.0x the average of 2.5 s",
         f"! {ERROR}",
         "┆ gap 2 min 36 s",
@@ -84,6 +87,7 @@ def test_sections_with_nothing_to_say_are_left_out(incident: OneIncident) -> Non
             "similar_cases": [],
             "timing_breakdown": {},
             "data_quality": DataQuality(),
+            "confirmed_causes": [],
             "evidence_ledger": [],
             "not_examined": [],
             "next_steps": [],
@@ -104,7 +108,19 @@ def hostile(value: Any, text: str) -> Any:
         return value
     untrusted = {"service", "operation", "error_message", "anomaly", "anomaly_reason", "evidence", "detail", "pattern"}
     untrusted |= {"affected_service", "affected_operation", "caller", "callee", "failure_point", "region", "model"}
-    untrusted |= {"claim", "query", "job_id", "model_id", "element", "recommendation", "why", "message", "sql_or_call"}
+    untrusted |= {
+        "claim",
+        "query",
+        "note",
+        "by",
+        "job_id",
+        "model_id",
+        "element",
+        "recommendation",
+        "why",
+        "message",
+        "sql_or_call",
+    }
     return {
         key: text if key in untrusted and isinstance(item, str) else hostile(item, text) for key, item in value.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from otel_diag.model import (
     Claim,
     Comparison,
+    ConfirmedCause,
     DataQuality,
     Divergence,
     ExecutionBrief,
@@ -38,6 +39,7 @@ from otel_diag.model import (
 from otel_diag.present.cli.transfer import Imported
 from otel_diag.present.text import (
     STATUS_MARKS,
+    age,
     choose_spans,
     clean,
     counted,
@@ -79,6 +81,8 @@ def report(answer: Report, timeline: Timeline, *, evidence: bool = False) -> Ren
     parts: list[RenderableType] = [_headline(answer)]
     if answer.root_cause is not None:
         parts.append(_root_cause(answer.root_cause))
+    if answer.confirmed_causes:
+        parts.append(confirmed(answer.confirmed_causes))
     parts.append(timeline_table(timeline.timeline, timeline.total_spans))
     findings = [[f"{f.service}.{f.operation}", f.anomaly] for f in answer.findings]
     parts += _section("Findings", _table(["where", "what"], findings))
@@ -105,6 +109,11 @@ def report(answer: Report, timeline: Timeline, *, evidence: bool = False) -> Ren
     parts += _section("Not examined", *_bullets(answer.not_examined))
     parts += next_steps(answer.next_steps)
     return Group(*parts)
+
+
+def confirmed(causes: Sequence[ConfirmedCause]) -> RenderableType:
+    """A line for each: of what, the cause, the note, when and by whom."""
+    return Group(*_section("Confirmed before", *_bullets(map(_confirmed, causes))))
 
 
 def job(answer: JobAnalysis) -> RenderableType:
@@ -337,6 +346,17 @@ def _root_cause(cause: RootCause) -> RenderableType:
         grid.add_row("spans", Text(some(cause.evidence_spans), style="dim"))
     grid.add_row("do", Text(clean(cause.recommendation, 600)))
     return Padding(grid, (1, 0, 0, 2))
+
+
+def _confirmed(cause: ConfirmedCause) -> str:
+    words = cause.root_cause_type.value if cause.root_cause_type else "cause not named"
+    at = ".".join(part for part in (cause.affected_service, cause.affected_operation) if part)
+    where = f" at {clean(at, 120)}" if at else ""
+    wrong = "" if cause.confirmed else "the verdict was wrong, "
+    note = f": '{clean(cause.note, 400)}'" if cause.note else ""
+    by = f" by {clean(cause.by, 60)}" if cause.by else ""
+    when = age(cause.confirmed_at, datetime.now(UTC))
+    return f"{key_name(cause.execution_id, cause.trace_id)}, {wrong}{words}{where}{note}, {when}{by}"
 
 
 def _claim(claim: Claim, *, with_query: bool) -> list[RenderableType]:
