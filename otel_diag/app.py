@@ -52,12 +52,12 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
 
 
 @contextmanager
-def open_queries(settings: Settings) -> Iterator[AnyQueries]:
+def open_queries(settings: Settings, *, writing: bool = False) -> Iterator[AnyQueries]:
     """Answers for one command: from the server that owns the embedded store, else from the store itself.
 
-    It is opened read-only: a question neither creates nor upgrades a store. An embedded one is summarised before, as
-    nobody else does it, and let go at the end, so that it never keeps ``serve`` from starting. Raises StartupError: no
-    store yet, locked by a process that does not answer, database down.
+    It is opened read-only unless ``writing``, which takes a store that is there: neither creates or upgrades one. An
+    embedded one is summarised before, as nobody else does it, and let go at the end, so that it never keeps ``serve``
+    from starting. Raises StartupError: no store yet, locked by a process that does not answer, database down.
     """
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
@@ -67,6 +67,9 @@ def open_queries(settings: Settings) -> Iterator[AnyQueries]:
             return
         try:
             store = _open_summarised(settings)
+            if writing:
+                store.close()
+                store = open_store(settings.store)
             break
         except StoreInUse:  # by a server that is starting, or by another command
             if time.monotonic() > deadline:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from otel_diag.analyse.root_cause import diagnose
+from otel_diag.analyse.root_cause import Context, build_context, judge
 from otel_diag.analyse.summary import Summary, summarise
+from otel_diag.evidence.ledger import MAX_CLAIMS, claims_of
+from otel_diag.evidence.surroundings import Surroundings, comparable, surroundings_of
+from otel_diag.evidence.unexamined import not_examined
 from otel_diag.model import ENGINE_VERSION, Report, Status
 from otel_diag.reader import Reader, Row, Unit
 from otel_diag.store.base import Upsert
@@ -43,16 +47,31 @@ def judge_all(reader: Reader, units: Iterable[Unit], *, now: datetime, settle: t
 def _judge(reader: Reader, units: Iterable[tuple[Unit, Summary]], now: datetime, settle: timedelta) -> list[Report]:
     reports = []
     rows = []
-    for unit, summary in units:
+    known = list(units)
+    around = surroundings_of(reader, [unit for unit, _ in known])
+    for (unit, summary), beside in zip(known, around, strict=True):
         arriving = unit.is_arriving(now, settle)
         baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
-        report = diagnose(unit.trace, baseline, now=now, still_arriving=arriving)
+        ctx = build_context(unit.trace, baseline, now=now, still_arriving=arriving)
+        report = _with_evidence(reader, ctx, judge(ctx), replace(beside, comparable=comparable(reader, baseline)))
         reports.append(report)
         if not arriving and report.status != Status.RUNNING:
             rows.append(_row(reader.tenant, unit, summary, report))
     if rows and reader.store.capabilities().writable:
         reader.store.apply([Upsert(diagnoses, rows)])
     return reports
+
+
+def _with_evidence(reader: Reader, ctx: Context, report: Report, around: Surroundings) -> Report:
+    """What it rests on and what it did not look at are part of a diagnosis: they are stored as they were judged."""
+    claims = claims_of(ctx, report, reader.store.capabilities().name)
+    return report.model_copy(
+        update={
+            "evidence_ledger": claims[:MAX_CLAIMS],
+            "total_claims": len(claims),
+            "not_examined": not_examined(ctx, around),
+        }
+    )
 
 
 def _row(tenant: str, unit: Unit, summary: Summary, report: Report) -> Row:

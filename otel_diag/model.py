@@ -20,7 +20,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 ENGINE_VERSION: Final = "2"
-"""Part of the key of a stored diagnosis: raise it when judgement changes, and old verdicts are recomputed."""
+"""Part of the key of a stored diagnosis: raise it when judgement changes, or what a report says of it, and old verdicts
+are recomputed."""
 
 DEFAULT_TENANT: Final = "default"
 UNKNOWN_SERVICE: Final = "unknown_service"
@@ -324,7 +325,9 @@ class Span:
     """One stored (or announced) span, as the analysis sees it.
 
     ``end_unix_nano`` is None while it runs (announced, never finished). It may lie before the start: stored as
-    received, and then ``duration_ms`` is None.
+    received, and then ``duration_ms`` is None. ``truncated``: a value of it was cut when it came; ``dropped``: how many
+    attributes, events and links its sender, or this server, left out; ``logged``: how many of ``events`` are exceptions
+    that were logged in it rather than recorded on it, the last ones.
     """
 
     trace_id: str
@@ -351,6 +354,10 @@ class Span:
     links: tuple[Link, ...] = ()
     content_hash: int = 0
     ingested_at: datetime | None = None
+    trace_state: str | None = None
+    truncated: bool = False
+    dropped: int = 0
+    logged: int = 0
 
     @property
     def element(self) -> str:
@@ -382,6 +389,25 @@ class Declared:
     region: str | None = None
     error_message: str | None = None
     trace_id: str | None = None
+
+
+MAX_NOTE: Final = 2_000
+MAX_SAID: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What somebody says of a verdict: that it was right or wrong, and what the cause really was, as far as they know.
+
+    ``note`` has at most MAX_NOTE characters, the other texts MAX_SAID.
+    """
+
+    confirmed: bool = True
+    root_cause_type: RootCauseType | None = None
+    affected_service: str | None = None
+    affected_operation: str | None = None
+    note: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,8 +487,44 @@ class SimilarCase(Answer):
     failure_point: str | None = None
 
 
+class Claim(Answer):
+    """A sentence with its figures, and what it rests on: ``query`` shows the rows when it is run again as it stands.
+
+    ``span_ids``: the first of ``total_spans``; the rows hold them all.
+    """
+
+    claim: str
+    span_ids: list[str] = []
+    total_spans: int = 0
+    query: str
+
+
+class ConfirmedCause(Answer):
+    """What somebody said was the cause of an execution. ``confirmed`` False: that the verdict was wrong.
+
+    ``note`` and ``by`` are theirs, as written. ``similarity_score`` and ``matches`` (itself, failure, root_cause): how
+    the execution is like the one in question.
+    """
+
+    execution_id: int | None
+    trace_id: str | None
+    confirmed: bool
+    root_cause_type: RootCauseType | None
+    affected_service: str | None
+    affected_operation: str | None
+    note: str | None
+    by: str | None
+    confirmed_at: datetime
+    similarity_score: float
+    matches: list[str]
+
+
 class DataQuality(Answer):
-    """What is wrong with the data itself, and what was not examined. Empty lists and zeros mean: nothing."""
+    """What is wrong with the data itself. Empty lists and zeros mean: nothing.
+
+    ``truncated``: spans with a value that was cut when it came. ``late``: spans that came long after they had ended and
+    the first of the trace had come, ``late_max_ms`` how long at most.
+    """
 
     spans: int = 0
     spans_examined: int = 0
@@ -474,6 +536,9 @@ class DataQuality(Answer):
     end_before_start: list[str] = []
     out_of_range_times: list[str] = []
     running_spans: list[str] = []
+    truncated: list[str] = []
+    late: list[str] = []
+    late_max_ms: float = 0.0
     still_arriving: bool = False
     max_skew_ms: float = 0.0
     skew_bound_ms: float = 0.0
@@ -487,7 +552,10 @@ VerdictName = Literal["root_cause", "healthy", "inconclusive"]
 
 
 class Report(Answer):
-    """The answer of ``trace/diagnose`` and ``diagnose_execution``."""
+    """The answer of ``trace/diagnose`` and ``diagnose_execution``.
+
+    ``evidence_ledger``: the first of ``total_claims``. ``not_examined``: what was not looked at, one sentence each.
+    """
 
     execution_id: int | None
     trace_id: str | None
@@ -498,9 +566,13 @@ class Report(Answer):
     root_cause: RootCause | None
     findings: list[ReportFinding] = []
     recommendations: list[str] = []
+    confirmed_causes: list[ConfirmedCause] = []
     similar_cases: list[SimilarCase] = []
     timing_breakdown: dict[str, float | Literal["missing"]] = {}
     data_quality: DataQuality = DataQuality()
+    evidence_ledger: list[Claim] = []
+    total_claims: int = 0
+    not_examined: list[str] = []
     next_steps: list[NextStep] = []
 
 

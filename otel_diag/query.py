@@ -27,6 +27,7 @@ from otel_diag.ask.intent import Filters as Narrowing
 from otel_diag.ask.translate import Translator
 from otel_diag.briefs import SPANS_SHOWN, analysis_of_row, brief_of_peer, brief_of_row, brief_of_unit, failure_of_row
 from otel_diag.config import Settings
+from otel_diag.confirmations import confirm, confirmed_alike, recommendation_of
 from otel_diag.decode.otlp_json import spans_to_otlp_json
 from otel_diag.diagnoses import diagnosis_of, judge_all
 from otel_diag.errors import BadInput, NotFound, Permanent
@@ -35,6 +36,8 @@ from otel_diag.model import (
     AnalysisType,
     Answer,
     Comparison,
+    Confirmation,
+    ConfirmedCause,
     Declared,
     GapReport,
     JobAnalysis,
@@ -169,7 +172,10 @@ class Queries:
 
     def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
         report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
-        parts: dict[str, Any] = {"analysis_type": analysis_type}
+        causes = confirmed_alike(reader, unit, summarise(unit.trace), report)
+        parts: dict[str, Any] = {"analysis_type": analysis_type, "confirmed_causes": causes}
+        if (advice := recommendation_of(causes)) is not None:
+            parts["recommendations"] = [*report.recommendations, advice]
         if analysis_type in ("full", "similar"):
             parts["similar_cases"] = self._similar(unit)
         if analysis_type in ("similar", "gaps"):
@@ -497,6 +503,12 @@ class Queries:
     def declare_execution(self, declared: Declared) -> None:
         """Record an execution whether or not it ever sends a span; the same id again replaces what was recorded."""
         self._store.apply(fold_declared(self._reader, declared, self._now()))
+
+    def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
+        """Keep what somebody says of the verdict, in place of what was said before. Raises BadInput, NotFound."""
+        unit, now = self._unit(key), self._now()
+        report = diagnosis_of(self._reader, unit, now=now, settle=self._settle)
+        return confirm(self._reader, unit, summarise(unit.trace), report, said, now)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
         """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out."""

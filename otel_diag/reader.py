@@ -31,7 +31,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from otel_diag.analyse.baseline import Baseline, OperationStats, Peer
+from otel_diag.analyse.baseline import Baseline, Kin, OperationStats, Peer, Scope
 from otel_diag.analyse.classify import error_text
 from otel_diag.analyse.summary import rollup_rows
 from otel_diag.analyse.tree import split_executions
@@ -502,17 +502,28 @@ class Reader:
         The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
         """
         operations = {(span.service, span.operation) for span in unit.trace.spans}
-        model_id = _model_of(unit.trace)
-        stats = self._operation_stats(operations, _day(unit.trace), model_id)
+        model_id, day = _model_of(unit.trace), _day(unit.trace)
+        stats = self._operation_stats(operations, day, model_id)
+        thin: set[tuple[str, str]] = set()
         if model_id is not None:
             thin = {key[:2] for key in _keys(operations) if stats.get(key, _NO_STATS).count < MIN_PEERS}
-            stats |= self._operation_stats(thin, _day(unit.trace), None)
+            stats |= self._operation_stats(thin, day, None)
         own = self._own_stats(unit)
         others = {key: found.minus(own[key]) if key in own else found for key, found in stats.items()}
+        kin, peers = self._successful(unit, root, PEER_LIMIT)
         return Baseline(
             operations={key[:2]: found for key, found in others.items() if key[2] == "duration"},
             self_times={key[:2]: found for key, found in others.items() if key[2] == "self"},
-            peers=self.peers(unit, root),
+            peers=peers,
+            scope=Scope(
+                since=day - BASELINE_BEFORE,
+                until=day + BASELINE_AFTER,
+                kin=kin,
+                root=root,
+                job_id=_job_of(unit.trace),
+                model_id=model_id,
+                any_model=frozenset(thin),
+            ),
         )
 
     def _operation_stats(
@@ -563,17 +574,29 @@ class Reader:
 
         A unit without any span has no root: its job stands for its kind, else all executions do.
         """
+        if status is Status.COMPLETED:
+            return self._successful(unit, root, limit)[1]
+        candidates = self._candidates(unit, limit).where(or_(*_kinds(unit, root).values()))
+        wanted = candidates if status is None else candidates.where(trace_summaries.c.status == status.value)
+        return self._same_model_first(unit, wanted, limit)
+
+    def _successful(self, unit: Unit, root: tuple[str, str], limit: int) -> tuple[Kin, tuple[Peer, ...]]:
+        """Peers that completed, and what they have in common.
+
+        A trace that lacks spans teaches the wrong template: only where no whole one is known, and never by its job.
+        """
         summaries = trace_summaries.c
-        trace = unit.trace
-        day = _day(trace)
-        same_root = and_(summaries.root_service == root[0], summaries.root_operation == root[1])
-        alike = [same_root]
-        job_id = _first([*(span.job_id for span in trace.spans), trace.declared.job_id if trace.declared else None])
-        if job_id is not None:
-            alike.append(summaries.job_id == job_id)
-        if not trace.spans:
-            alike.append(summaries.execution_id.is_not(None))
-        statement = (
+        kinds = _kinds(unit, root)
+        completed = self._candidates(unit, limit).where(summaries.status == Status.COMPLETED.value)
+        whole = [(kin, and_(kind, summaries.complete)) for kin, kind in kinds.items()]
+        for kin, kind in (*whole, ("root", kinds["root"])):
+            if found := self._same_model_first(unit, completed.where(kind), limit):
+                return kin, found
+        return "root", ()
+
+    def _candidates(self, unit: Unit, limit: int) -> Select[Any]:
+        summaries, day = trace_summaries.c, _day(unit.trace)
+        return (
             self.select(trace_summaries, *_peer_columns())
             .where(
                 summaries.span_count > 0,
@@ -582,15 +605,6 @@ class Reader:
             .order_by(summaries.started_at.desc())
             .limit(limit + 1)  # itself may be among them
         )
-        if status is not Status.COMPLETED:
-            wanted = statement if status is None else statement.where(summaries.status == status.value)
-            return self._same_model_first(unit, wanted.where(or_(*alike)), limit)
-        # A trace that lacks spans teaches the wrong template: only where no whole one is known, and never by its job.
-        completed = statement.where(summaries.status == status.value)
-        for kind in (*(and_(kind, summaries.complete) for kind in alike), same_root):
-            if found := self._same_model_first(unit, completed.where(kind), limit):
-                return found
-        return ()
 
     def _same_model_first(self, unit: Unit, statement: Select[Any], limit: int) -> tuple[Peer, ...]:
         found: tuple[Peer, ...] = ()
@@ -647,6 +661,7 @@ def _explained(span: Span, logged: Sequence[Row]) -> Span:
             span,
             events=(*span.events, exception),
             error_message=str(exception.attributes.get("exception.message") or "") or span.error_message,
+            logged=span.logged + 1,
             content_hash=span.content_hash ^ row["content_hash"],
         )
     return span
@@ -708,8 +723,25 @@ def _model_of(trace: Trace) -> str | None:
     return _first([*(span.model_id for span in trace.spans), trace.declared.model_id if trace.declared else None])
 
 
+def _job_of(trace: Trace) -> str | None:
+    return _first([*(span.job_id for span in trace.spans), trace.declared.job_id if trace.declared else None])
+
+
 def _first(values: Iterable[str | None]) -> str | None:
     return next((value for value in values if value is not None), None)
+
+
+def _kinds(unit: Unit, root: tuple[str, str]) -> dict[Kin, ColumnElement[bool]]:
+    """What may make another unit one of the same kind, the closest first."""
+    summaries = trace_summaries.c
+    kinds: dict[Kin, ColumnElement[bool]] = {
+        "root": and_(summaries.root_service == root[0], summaries.root_operation == root[1])
+    }
+    if (job_id := _job_of(unit.trace)) is not None:
+        kinds["job"] = summaries.job_id == job_id
+    if not unit.trace.spans:
+        kinds["any"] = summaries.execution_id.is_not(None)
+    return kinds
 
 
 def _declared(row: Row) -> Declared:
@@ -747,7 +779,7 @@ def pattern_columns() -> list[Column[Any]]:
 
 
 def _peer_columns() -> list[Column[Any]]:
-    return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops")]
+    return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops", "complete")]
 
 
 def peer_of(row: Row) -> Peer:
@@ -766,4 +798,5 @@ def peer_of(row: Row) -> Peer:
         error_message=row["error_message"],
         started_at=row["started_at"],
         failure_point=row["failure_point"],
+        complete=row.get("complete", True),
     )

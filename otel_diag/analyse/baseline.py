@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from statistics import median
-from typing import Final
+from typing import Final, Literal
 
 from otel_diag.model import RootCauseType, Status
 
@@ -142,6 +142,7 @@ class Peer:
     started_at: datetime | None = None
     failure_point: str | None = None
     verdict: str | None = None
+    complete: bool = True
 
     @property
     def shape(self) -> frozenset[str]:
@@ -208,17 +209,39 @@ class HopTemplate:
         return callee, share
 
 
+Kin = Literal["root", "job", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where in a store a baseline was read, so that the same figures can be asked for again.
+
+    ``since`` .. ``until``: of the days, both included. ``kin``: what the peers share, the ``root`` (service, operation)
+    they begin with, or their ``job_id``, or that they are executions. ``any_model``: operations whose latencies are
+    those of all models, too few being of ``model_id``.
+    """
+
+    since: datetime
+    until: datetime
+    kin: Kin
+    root: tuple[str, str]
+    job_id: str | None = None
+    model_id: str | None = None
+    any_model: frozenset[tuple[str, str]] = frozenset()
+
+
 @dataclass(frozen=True)
 class Baseline:
     """Other executions like the one in question: it must not hold that one itself.
 
     ``operations`` and ``self_times`` are keyed (service, operation); ``peers`` are successful executions of the
-    same kind. An empty baseline is fine: constants hold then.
+    same kind. An empty baseline is fine: constants hold then. ``scope`` is None unless it was read from a store.
     """
 
     operations: Mapping[tuple[str, str], OperationStats] = field(default_factory=dict)
     self_times: Mapping[tuple[str, str], OperationStats] = field(default_factory=dict)
     peers: Sequence[Peer] = ()
+    scope: Scope | None = None
 
     @property
     def is_learned(self) -> bool:
@@ -239,11 +262,13 @@ class Baseline:
 
         One root operation may stand for several kinds of work (a gateway's "/*"), each with its own usual time.
         """
+        return OperationStats.of(peer.duration_ms for peer in self.peers_like(elements) if peer.duration_ms is not None)
+
+    def peers_like(self, elements: Collection[str]) -> Sequence[Peer]:
+        """The peers that :meth:`durations_like` is about."""
         shape = frozenset(elements)
         alike = [peer for peer in self.peers if peer.shape == shape and peer.duration_ms is not None]
-        if len(alike) < MIN_EXECUTIONS:
-            return self.durations
-        return OperationStats.of(peer.duration_ms for peer in alike if peer.duration_ms is not None)
+        return alike if len(alike) >= MIN_EXECUTIONS else self.peers
 
     def self_stats(self, service: str, operation: str) -> OperationStats | None:
         """Self times of an operation where enough of them were seen, else None."""

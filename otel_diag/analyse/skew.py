@@ -109,6 +109,22 @@ def estimate_skew(tree: Tree) -> Skew:
     return Skew(offsets, _adjusted(tree, times, clocks, offsets))
 
 
+def tightest_calls(tree: Tree, offset: ClockOffset) -> tuple[Span, ...]:
+    """The calls that set an estimate, caller before callee: the one sent the fastest, and the one answered so."""
+    times = raw_times(tree)
+    calls = [
+        (parent, child)
+        for child, parent in enumerate(tree.parents)
+        if parent != NO_PARENT
+        and (clock_of(tree.spans[parent]), clock_of(tree.spans[child])) == (offset.caller, offset.callee)
+    ]
+    answered = [call for call in calls if _was_answered(tree.spans[call[0]], tree.spans[call[1]])]
+    apart = [(parent, child) for parent, child in calls if times[child][0] > times[parent][1]]
+    chosen = [min(calls, key=lambda call: times[call[1]][0] - times[call[0]][0], default=())]
+    chosen.append(max(answered or apart, key=lambda call: times[call[1]][1] - times[call[0]][1], default=()))
+    return tuple(tree.spans[node] for node in dict.fromkeys(node for call in chosen for node in call))
+
+
 def _was_answered(caller: Span, callee: Span) -> bool:
     """Whether the caller ended because the callee had: not when it gave up, nor when it did not wait."""
     if caller.kind != "client" or callee.kind != "server" or callee.end_unix_nano is None:

@@ -233,6 +233,11 @@ def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str
         raise BadInput(f"cannot be read as {dialect} SQL: {_plain(text)}", hint=_hint(tables)) from error
 
 
+def text_literal(value: str, dialect: str) -> str:
+    """A text as a literal of a dialect, such as :func:`check_select` reads it back."""
+    return exp.Literal.string(value).sql(dialect=_spoken(dialect))
+
+
 class _NotAllowed(Exception):
     """Raised inside this module: names what is refused."""
 

@@ -7,6 +7,7 @@ is too large, all it costs then is a look at the greatest length in each column.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,10 @@ from otel_diag.decode.columns import Int64s, flattened, list_offsets, owners
 
 CUT_KEY: Final = "otel_diag.truncated"
 """Key of the mark in a key-value list that was cut."""
+
+_CUT: Final = "[cut by otel-diag: "
+_CUT_IN_BASE64: Final = tuple(base64.b64encode(b" " * shift + _CUT.encode())[4:-4].decode() for shift in range(3))
+"""The same within base64, wherever in a group of three bytes it begins."""
 
 _MAX_UINT32: Final = np.uint64(2**32 - 1)
 
@@ -175,7 +180,12 @@ def _byte_offsets(column: pa.Array) -> Any:
 
 
 def _mark(size: int, unit: str) -> str:
-    return f" [cut by otel-diag: {size} {unit}]"
+    return f" {_CUT}{size} {unit}]"
+
+
+def tells_cut(text: str) -> bool:
+    """Whether a stored text, or JSON, holds the mark of a value that was cut."""
+    return _CUT in text or ('{"$bytes"' in text and any(mark in text for mark in _CUT_IN_BASE64))
 
 
 def _cut(value: Any, limit: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from otel_diag.decode.attributes import load_attributes, plain
+from otel_diag.decode.bounds import tells_cut
 from otel_diag.decode.traces import KINDS
 from otel_diag.model import Attributes, Event, Link, Span, Status
 
@@ -26,13 +27,17 @@ _TEXTS = (
     "region",
     "service_version",
     "scope_name",
+    "trace_state",
 )
 _PLAIN = (*_TEXTS, "start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
 _SHORT = 200
 """Longer values of attributes are hardly ever the same."""
 
 _JSON = ("status", "attributes", "resource_attributes", "events", "links")
+_REST = "otlp_rest"
+_DROPPED = ("dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 
+_CUTTABLE = ("attributes", "events", "links", "operation", "error_message")
 
 _SLICE = 2_000
 """Rows that are objects twice, as rows and as spans, at a time."""
@@ -46,14 +51,19 @@ def table_to_spans(table: pa.Table) -> list[Span]:
     """
     shared: dict[str, str] = {}
     resources: dict[str, Attributes] = {}
+    cut_resources: set[str] = set()
     ingested = "ingested_at" in table.column_names
-    columns = [*_PLAIN, *_JSON, "ingested_at"] if ingested else [*_PLAIN, *_JSON]
+    columns = [*_PLAIN, *_JSON, _REST, *(["ingested_at"] if ingested else [])]
     spans = []
     for batch in table.select(columns).to_batches(max_chunksize=_SLICE):
         for row in batch.to_pylist():
             text = row.pop("resource_attributes")
             if text not in resources:
                 resources[text] = load_attributes(text)
+                if tells_cut(text):
+                    cut_resources.add(text)
+            row["truncated"] = text in cut_resources or any(tells_cut(row[name]) for name in _CUTTABLE if row[name])
+            row["dropped"] = _dropped(row.pop(_REST))
             attributes = load_attributes(row["attributes"])
             for name in _TEXTS:
                 if (value := row[name]) is not None:
@@ -105,6 +115,14 @@ def table_to_open_spans(table: pa.Table) -> list[Span]:
 def exception_of(row: Mapping[str, Any]) -> Event:
     """A log record that tells of an exception as the span event that it would have been."""
     return Event("exception", row["logged_unix_nano"], load_attributes(row["attributes"]))
+
+
+def _dropped(rest: str | None) -> int:
+    """What the sender says it left out of a span."""
+    if rest is None or '"dropped_' not in rest:
+        return 0
+    counts: Mapping[str, int] = json.loads(rest)
+    return sum(counts.get(name, 0) for name in _DROPPED)
 
 
 _Type = TypeVar("_Type", str, int)

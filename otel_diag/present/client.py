@@ -15,6 +15,8 @@ from otel_diag.errors import Permanent, Transient
 from otel_diag.model import (
     AnalysisType,
     Comparison,
+    Confirmation,
+    ConfirmedCause,
     Declared,
     GapReport,
     JobAnalysis,
@@ -41,6 +43,7 @@ _ANY = Filters()
 _SERVICES = TypeAdapter(list[ServiceInfo])
 _OPERATIONS = TypeAdapter(list[OperationInfo])
 _DECLARED = TypeAdapter(Declared)
+_CONFIRMATION = TypeAdapter(Confirmation)
 _IDS = TypeAdapter(list[str])
 _RAW = TypeAdapter(dict[str, Any])
 
@@ -126,6 +129,10 @@ class RemoteQueries:
 
     def declare_execution(self, declared: Declared) -> None:
         self._call("POST", "/executions", json=_given(_DECLARED.dump_python(declared, mode="json")))
+
+    def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
+        body = _key(key) | _given(_CONFIRMATION.dump_python(said, mode="json"))
+        return self._post(ConfirmedCause, "/trace/diagnose/confirm", body)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
         body = _given({"statement": statement, "max_rows": max_rows, "validate_only": validate_only})

@@ -11,10 +11,12 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from otel_diag.model import (
     Comparison,
+    ConfirmedCause,
     ExecutionBrief,
     Gap,
     GapReport,
@@ -32,11 +34,13 @@ from otel_diag.model import (
 )
 from otel_diag.present.text import (
     STATUS_MARKS,
+    age,
     choose_spans,
     clean,
     counted,
     data_quality_lines,
     duration,
+    further_claims,
     key_name,
     percent,
     seconds,
@@ -45,6 +49,7 @@ from otel_diag.present.text import (
 
 MAX_SPANS = 60
 MAX_ROWS = 20
+MAX_CLAIMS = 6
 MAX_CELL = 120
 MAX_TEXT = 600
 
@@ -104,12 +109,14 @@ def report(answer: Report, timeline: Timeline) -> str:
     page.add(f"# {STATUS_MARKS[answer.status]} {name}: {answer.status}, verdict {answer.verdict}")
     if answer.root_cause is not None:
         _root_cause(page, answer.root_cause)
+    page.section("Confirmed before", [f"- {_confirmed(cause)}" for cause in answer.confirmed_causes[:MAX_CLAIMS]])
     _timeline(page, timeline.timeline, timeline.total_spans)
     findings = [
         f"- {code(f'{f.service}.{f.operation}')}: {code(f.anomaly, MAX_TEXT)}{_spans(f.span_ids)}"
         for f in answer.findings[:MAX_ROWS]
     ]
     page.section("Findings", [*findings, *_more(answer.findings, MAX_ROWS)])
+    _evidence(page, answer)
     extra = [
         text for text in answer.recommendations if not answer.root_cause or text != answer.root_cause.recommendation
     ]
@@ -126,6 +133,7 @@ def report(answer: Report, timeline: Timeline) -> str:
     ]
     page.section("Time by service", [*breakdown, *_more(answer.timing_breakdown, MAX_ROWS)])
     page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
+    page.section("Not examined", [f"- {prose(line)}" for line in answer.not_examined[:MAX_ROWS]])
     _next_steps(page, answer.next_steps)
     return page.text()
 
@@ -302,6 +310,28 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     if cause.evidence_spans:
         page.add(f"Spans:{_spans(cause.evidence_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
+
+
+def _confirmed(cause: ConfirmedCause) -> str:
+    """What people wrote is no more to be believed than what a span says: in code, where it can give no orders."""
+    name = key_name(cause.execution_id, cause.trace_id)
+    alike = "this one" if "itself" in cause.matches else f"{percent(cause.similarity_score)} similar"
+    wrong = "" if cause.confirmed else "the verdict was wrong, "
+    words = cause.root_cause_type or "cause not named"
+    at = ".".join(part for part in (cause.affected_service, cause.affected_operation) if part)
+    where = f" at {code(at)}" if at else ""
+    note = f": {code(cause.note, MAX_TEXT)}" if cause.note else ""
+    by = f" by {code(cause.by, 60)}" if cause.by else ""
+    return f"{name} ({alike}): {wrong}{words}{where}{note}, {age(cause.confirmed_at, datetime.now(UTC))}{by}"
+
+
+def _evidence(page: _Page, answer: Report) -> None:
+    """What the verdict was compared with, and how to see the rows of the decisive claim; the rest is structured."""
+    claims = further_claims(answer)
+    lines = [f"- {code(claim.claim, MAX_TEXT)}{_spans(claim.span_ids)}" for claim in claims[:MAX_CLAIMS]]
+    page.section("Evidence", [*lines, *_more(claims, MAX_CLAIMS)])
+    if answer.evidence_ledger and len(query := answer.evidence_ledger[0].query) <= MAX_TEXT:
+        page.add("", f"Rows of the first claim: {code(query, MAX_TEXT)}")
 
 
 def _gap(gap: Gap) -> str:

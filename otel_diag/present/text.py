@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import DataQuality, Status, TimelineEntry
+from otel_diag.model import Claim, DataQuality, Report, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -40,6 +41,15 @@ def duration(ms: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     return duration(None if value is None else value * 1_000)
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """How long ago, in the unit a person would say."""
+    seconds_ago = max(0, round((now - moment).total_seconds()))
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds_ago >= length:
+            return f"{counted(seconds_ago // length, unit)} ago"
+    return "just now"
 
 
 def percent(share: float | None) -> str:
@@ -92,6 +102,8 @@ def data_quality_lines(quality: DataQuality) -> list[str]:
         "end before start": quality.end_before_start,
         "times out of range": quality.out_of_range_times,
         "still running": quality.running_spans,
+        "with cut values": quality.truncated,
+        f"came up to {duration(quality.late_max_ms)} late": quality.late,
     }
     lines = [f"{name} ({len(ids)}): {some(ids)}" for name, ids in listed.items() if ids]
     if quality.spans_examined < quality.spans:
@@ -104,6 +116,14 @@ def data_quality_lines(quality: DataQuality) -> list[str]:
         skew, bound = duration(quality.max_skew_ms), duration(quality.skew_bound_ms)
         lines.append(f"clocks disagree by {skew} (bound {bound}); times are shown as recorded")
     return [*lines, *quality.notes[:20]]
+
+
+def further_claims(report: Report) -> list[Claim]:
+    """The claims that neither the root cause nor a finding states already."""
+    told = {report.root_cause.evidence} if report.root_cause else set()
+    for found in report.findings:
+        told |= {found.anomaly, f"{found.service}.{found.operation}: {found.anomaly}"}
+    return [claim for claim in report.evidence_ledger if claim.claim not in told]
 
 
 def some(ids: Sequence[str], limit: int = 5) -> str:

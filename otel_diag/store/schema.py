@@ -333,6 +333,34 @@ diagnoses = Table(
 )
 """One diagnosis per content and engine version (spec/2): every way in returns this one."""
 
+confirmed_causes = Table(
+    "confirmed_causes",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("unit_id", Text, primary_key=True),
+    Column("execution_id", BigInteger),
+    Column("trace_id", Text),
+    Column("confirmed", Boolean, nullable=False),
+    Column("root_cause_type", Text),
+    Column("affected_service", Text),
+    Column("affected_operation", Text),
+    Column("note", Text),
+    Column("confirmed_by", Text),
+    Column("confirmed_at", _Time, nullable=False),
+    Column("judged_type", Text),
+    Column("judged_service", Text),
+    Column("judged_operation", Text),
+    Column("root_service", Text, nullable=False),
+    Column("root_operation", Text, nullable=False),
+    Column("failure_point", Text),
+    Column("error_template", Text),
+    Column("elements", JSON, nullable=False),
+)
+"""What people said was the cause, the latest word on each unit; with what similar ones are found by, as it was then.
+
+``confirmed``: whether the verdict was right. ``root_cause_type``, ``affected_*``: the cause as they said; ``judged_*``:
+as the verdict did. Retention leaves these alone: they are knowledge, few and small."""
+
 views = MetaData()
 
 open_spans = Table(

@@ -29,7 +29,7 @@ TOKENS = (known("sender", roles=INGEST), known("asker", roles=READ), known("both
 HEADERS = {"nobody": {}, "stranger": bearer("stranger"), **{token.name: bearer(token.name) for token in TOKENS}}
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/docs"), ("GET", "/openapi.json"), ("HEAD", "/openapi.json")}
-WRITES = {("POST", "/api/v1/executions")}
+WRITES = {("POST", "/api/v1/executions"), ("POST", "/api/v1/trace/diagnose/confirm")}
 QUESTIONS = {
     ("POST", path)
     for path in (

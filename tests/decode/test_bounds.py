@@ -12,6 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 
 from otel_diag.decode.bounds import Limits
 from otel_diag.decode.requests import Decoded
+from otel_diag.decode.rows import table_to_spans
 from otel_diag.decode.traces import TRACES
 from tests.decode.otlp import exported
 from tests.decode.strategies import requests
@@ -55,6 +56,32 @@ def test_the_first_attributes_are_kept_and_the_others_counted_where_otlp_counts_
     assert outcome.truncated == {"attributes dropped, beyond the first 10": 100}
     assert "100 attributes dropped, beyond the first 10" in outcome.message
     assert outcome.rejected == 0
+
+
+def test_a_span_tells_that_something_of_it_was_cut_or_dropped() -> None:
+    for shift in range(3):
+        for value in (
+            AnyValue(string_value=LONG),
+            AnyValue(bytes_value=b"b" * (5_000 + shift)),
+            AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="item")] * 1_000)),
+            AnyValue(kvlist_value=KeyValueList(values=numbered(500))),
+        ):
+            message = request(attributes=[KeyValue(key="k", value=value)])
+            assert truncated_and_dropped(message) == (True, 0)
+    event = request()
+    event.resource_spans[0].scope_spans[0].spans[0].events.add(attributes=[KeyValue(key="k", value=value)])
+    assert truncated_and_dropped(event) == (True, 0)
+    resource = request()
+    resource.resource_spans[0].resource.attributes.add(key="k").value.string_value = LONG
+    assert truncated_and_dropped(resource) == (True, 0)
+    dropped = request(attributes=numbered(12), dropped_events_count=3, dropped_links_count=4)
+    assert truncated_and_dropped(dropped) == (False, 9)
+    assert truncated_and_dropped(request(name="cut by otel-diag", attributes=numbered(2))) == (False, 0)
+
+
+def truncated_and_dropped(message: ExportTraceServiceRequest) -> tuple[bool, int]:
+    (span,) = table_to_spans(decoded(message).batch)
+    return span.truncated, span.dropped
 
 
 LONG = "ü" * 5_000

@@ -9,7 +9,10 @@ from typing import Any
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
+    Claim,
     Comparison,
+    Confirmation,
+    ConfirmedCause,
     DataQuality,
     Declared,
     Divergence,
@@ -63,6 +66,7 @@ CAUSE = RootCause(
     evidence_spans=["00f067aa0ba902b7", "00f067aa0ba902b8"],
     recommendation="Look at the return path between router and runner.",
 )
+QUERY = "SELECT span_id, status FROM trace_spans WHERE span_id IN ('00f067aa0ba902b7', '00f067aa0ba902b8')"
 STEP = NextStep(tool="find_trace_gaps", arguments={"execution_id": EXECUTION}, why="shows the return-path gap")
 SPANS = [
     TimelineEntry(
@@ -130,6 +134,21 @@ WINDOW = PerformanceWindow(
 )
 
 
+CONFIRMED = ConfirmedCause(
+    execution_id=2101,
+    trace_id="e" * 32,
+    confirmed=True,
+    root_cause_type=RootCauseType.NETWORK_TIMEOUT,
+    affected_service="router",
+    affected_operation="POST /infer",
+    note="idle timeout of the proxy was 60 s",
+    by="kim",
+    confirmed_at=datetime.now(UTC) - timedelta(days=3, hours=1),
+    similarity_score=0.95,
+    matches=["failure", "root_cause"],
+)
+
+
 class OneIncident:
     """Answers about :data:`EXECUTION` only. ``asked`` records the calls; ``error``, once set, is raised by all."""
 
@@ -176,6 +195,7 @@ class OneIncident:
                 )
             ],
             recommendations=[CAUSE.recommendation, "Raise the runner's read timeout only after that."],
+            confirmed_causes=[CONFIRMED],
             similar_cases=[
                 SimilarCase(
                     similar_execution_id=2190,
@@ -188,6 +208,12 @@ class OneIncident:
             ],
             timing_breakdown={"runner": 156_000.0, "router": 82_000.0, "modal": "missing"},
             data_quality=DataQuality(spans=2, spans_examined=2, orphans=["00f067aa0ba902b9"]),
+            evidence_ledger=[
+                Claim(claim=CAUSE.evidence, span_ids=CAUSE.evidence_spans, total_spans=2, query=QUERY),
+                Claim(claim="it took 240,000 ms; 40 comparable took 2,500 ms", query="SELECT duration_ms FROM t"),
+            ],
+            total_claims=2,
+            not_examined=["not read: 41 log records of this trace"],
             next_steps=[STEP],
         )
         return self._answer("diagnose", report, key, analysis_type)
@@ -355,6 +381,9 @@ class OneIncident:
     def declare_execution(self, declared: Declared) -> None:
         self._answer("declare_execution", None)
         self.declared.append(declared)
+
+    def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
+        return self._answer("confirm", CONFIRMED, key, said)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
         if not statement.upper().startswith("SELECT"):

@@ -92,6 +92,7 @@ def filled(cli: Cli, lines: Path) -> Cli:
     ("words", "model", "shows"),
     [
         (["diagnose", FAILED], Report, [f"execution {FAILED}", "runner.execution", "30.1 s", "evidence"]),
+        (["diagnose", FAILED, "--evidence"], Report, ["SELECT span_id", "FROM trace_spans", "Not examined"]),
         (["diagnose", f"{FAILED:032x}"], Report, [f"execution {FAILED}"]),
         (["diagnose", "--job-id", "nightly"], JobAnalysis, ["1 of 11 executions failed"]),
         (["failures"], RecentFailures, ["1 failure since", "no answer within 30 s"]),
@@ -110,6 +111,19 @@ def test_every_question_reads_well_and_parses(filled: Cli, words: list[Any], mod
     parsed = filled(*words, "--json")
     assert parsed.code == 0
     model.model_validate_json(parsed.out)
+
+
+def test_a_confirmed_cause_is_kept_and_shown(filled: Cli) -> None:
+    said = filled("confirm", FAILED, "--note", "the proxy cut it", "--by", "kim")
+    assert said.code == 0, said.err
+    assert "execution 2193, " in said.out
+    wrong = filled("confirm", FAILED, "--wrong", "--type", "RATE_LIMITED", "--service", "router", "--json").json()
+    assert (wrong["confirmed"], wrong["root_cause_type"], wrong["note"]) == (False, "RATE_LIMITED", None)
+    shown = filled("diagnose", FAILED).out
+    assert "Confirmed before" in shown
+    assert "the verdict was wrong, RATE_LIMITED at router" in shown
+    assert filled("confirm", 1).code == 3
+    assert filled("confirm", FAILED, "--type", "BAD_LUCK").code == 2
 
 
 def test_next_steps_are_commands_that_run(filled: Cli) -> None:
@@ -293,7 +307,7 @@ def drawn(view: Any, width: int) -> str:
 def test_views_fit_the_terminal_and_hold_hostile_text(name: str, width: int) -> None:
     hostile: Any = Hostile()
     answers = {
-        "report": lambda: views.report(hostile.diagnose(None), hostile.timeline(None)),
+        "report": lambda: views.report(hostile.diagnose(None), hostile.timeline(None), evidence=True),
         "job": lambda: views.job(hostile.timeout_root_cause()),
         "comparison": lambda: views.comparison(hostile.compare_with_successful(None)),
         "failures": lambda: views.failures(hostile.recent_failures()),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from otel_diag.errors import BadInput, NotFound, OtelDiagError, Permanent, Transient, Unsupported
-from otel_diag.model import Declared, Status
+from otel_diag.model import Confirmation, Declared, RootCauseType, Status
 from otel_diag.present.client import RemoteQueries
 from otel_diag.query import Filters, Key
 from tests.present.answers import EXECUTION, NOW, TRACE, OneIncident
@@ -38,6 +38,8 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda q: q.trace_ids(after="0", limit=7),
     lambda q: q.raw_trace(TRACE),
     lambda q: q.raw_trace(TRACE, after="ab", limit=9),
+    lambda q: q.confirm(Key(execution_id=EXECUTION), Confirmation()),
+    lambda q: q.confirm(Key(trace_id=TRACE), Confirmation(False, RootCauseType.RATE_LIMITED, "a", "b", "why", "kim")),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from otel_diag.errors import NotFound, OtelDiagError, Permanent, Transient, Unsupported
-from otel_diag.model import Report, Status
+from otel_diag.model import Confirmation, Report, RootCauseType, Status
 from otel_diag.query import Filters, Key
 from tests.present.answers import EXECUTION, TRACE, OneIncident
 
@@ -74,6 +74,12 @@ def test_diagnose_answers_with_every_field_of_the_report(http: TestClient) -> No
         ("GET", f"traces/{TRACE}", None, ("raw_trace", BY_TRACE, "", None)),
         ("GET", f"traces/{TRACE}?after=ab&limit=9", None, ("raw_trace", BY_TRACE, "ab", 9)),
         ("POST", "sql", {"statement": "SELECT 1", "max_rows": 3}, ("sql", "SELECT 1", 3, False)),
+        (
+            "POST",
+            "trace/diagnose/confirm",
+            {"execution_id": EXECUTION, "confirmed": False, "root_cause_type": "RATE_LIMITED", "note": "why"},
+            ("confirm", BY_EXECUTION, Confirmation(False, RootCauseType.RATE_LIMITED, note="why")),
+        ),
     ],
 )
 def test_every_route_asks_the_query_service(
@@ -127,6 +133,9 @@ def test_an_execution_can_be_recorded_without_spans(http: TestClient, incident: 
             "timezone",
         ),
         ("POST", "sql", {"statement": "DELETE FROM trace_spans"}, "only one SELECT"),
+        ("POST", "trace/diagnose/confirm", {"note": "why"}, "exactly one"),
+        ("POST", "trace/diagnose/confirm", {"execution_id": 1, "note": "x" * 2_001}, "note"),
+        ("POST", "trace/diagnose/confirm", {"execution_id": 1, "root_cause_type": "BAD_LUCK"}, "root_cause_type"),
     ],
 )
 def test_wrong_input_is_refused_and_named(http: TestClient, method: str, path: str, body: Any, says: str) -> None:

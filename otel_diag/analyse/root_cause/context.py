@@ -117,6 +117,10 @@ class Context:
         return _NO_SIGN
 
     @cached_property
+    def spans_by_id(self) -> dict[str, Span]:
+        return {span.span_id: span for span in self.tree.spans}
+
+    @cached_property
     def own_ms(self) -> list[float]:
         return [ns / NANOS_PER_MS for ns in self_times(self.tree, self.skew.times)]
 

@@ -48,10 +48,15 @@ def diagnose(
 ) -> Report:
     """Judge one execution against others like it; ``baseline`` must not hold the execution itself and may be empty.
 
-    Deterministic, whatever the order of the spans. ``still_arriving``: more spans may come. ``similar_cases`` and
-    ``next_steps`` stay empty: they need the store.
+    Deterministic, whatever the order of the spans. ``still_arriving``: more spans may come. ``similar_cases``,
+    ``next_steps`` and the evidence ledger stay empty: they need the store.
     """
-    ctx = build_context(trace, baseline, now=now, still_arriving=still_arriving)
+    return judge(build_context(trace, baseline, now=now, still_arriving=still_arriving), rules)
+
+
+def judge(ctx: Context, rules: Sequence[Rule] = RULES) -> Report:
+    """:func:`diagnose` for callers that look into the context as well."""
+    trace, baseline = ctx.trace, ctx.baseline
     findings = rank([finding for rule in rules for finding in rule(ctx)])
     cause = _cause(ctx, findings)
     gaps = find_gaps(ctx.tree, ctx.skew, baseline)
@@ -60,7 +65,7 @@ def diagnose(
         trace_id=trace.trace_id,
         verdict=_verdict(ctx, cause),
         status=ctx.status,
-        computed_at=now,
+        computed_at=ctx.now,
         root_cause=cause,
         findings=_report_findings(ctx, findings, gaps),
         recommendations=list(dict.fromkeys(f.recommendation for f in findings))[:5],
@@ -70,7 +75,7 @@ def diagnose(
             ctx.skew,
             baseline,
             left_out=trace.left_out,
-            still_arriving=still_arriving,
+            still_arriving=ctx.still_arriving,
             notes=_notes(ctx),
         ),
     )

@@ -25,7 +25,7 @@ from otel_diag.config import Role, Settings, Token, problems_of, settings_of
 from otel_diag.delivery import Taken
 from otel_diag.discovery import find_server, http_client
 from otel_diag.errors import BadInput, NotFound
-from otel_diag.model import AnalysisType
+from otel_diag.model import AnalysisType, Confirmation, RootCauseType
 from otel_diag.present.cli import demo as demonstration
 from otel_diag.present.cli import doctor as health
 from otel_diag.present.cli import views
@@ -146,6 +146,9 @@ def diagnose(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Execution id or trace id.")] = None,
     job_id: Annotated[str | None, typer.Option(help="All executions of a job, instead of KEY.")] = None,
     analysis_type: Annotated[AnalysisType, typer.Option(help="How much to answer.")] = "full",
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Every claim, with the SQL that shows what it rests on.")
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -160,7 +163,35 @@ def diagnose(
             show(queries.diagnose(parse_key(key), analysis_type), Text(), as_json=True)
         else:
             report, timeline = queries.diagnose_with_timeline(parse_key(key), analysis_type)
-            show(report, views.report(report, timeline), as_json=False)
+            show(report, views.report(report, timeline, evidence=evidence), as_json=False)
+
+
+@app.command()
+def confirm(
+    key: KeyArgument,
+    root_cause_type: Annotated[
+        RootCauseType | None, typer.Option("--type", help="What the cause was; without, as the verdict says.")
+    ] = None,
+    service: Text_ = None,
+    operation: Text_ = None,
+    note: Annotated[str | None, typer.Option(help="What really was the cause, and what fixed it.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="The verdict was wrong.")] = False,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a verdict was right, and what the cause really was: similar failures will show it."""
+    said = Confirmation(
+        confirmed=not wrong,
+        root_cause_type=root_cause_type,
+        affected_service=service,
+        affected_operation=operation,
+        note=note,
+        by=by,
+    )
+    with wiring.open_queries(settings_of(store=store), writing=True) as queries:
+        answer = queries.confirm(parse_key(key), said)
+    show(answer, views.confirmed([answer]), as_json=as_json)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_diag.model import (
+    Claim,
     Comparison,
+    ConfirmedCause,
     DataQuality,
     Divergence,
     ExecutionBrief,
@@ -37,11 +39,13 @@ from otel_diag.model import (
 from otel_diag.present.cli.transfer import Imported
 from otel_diag.present.text import (
     STATUS_MARKS,
+    age,
     choose_spans,
     clean,
     counted,
     data_quality_lines,
     duration,
+    further_claims,
     key_name,
     percent,
     seconds,
@@ -72,13 +76,20 @@ TOOL_COMMANDS: Final = {
 _POSITIONAL: Final = ("execution_id", "trace_id", "query")
 
 
-def report(answer: Report, timeline: Timeline) -> RenderableType:
+def report(answer: Report, timeline: Timeline, *, evidence: bool = False) -> RenderableType:
+    """With ``evidence``, every claim and the query that shows its rows; else those that are not told above."""
     parts: list[RenderableType] = [_headline(answer)]
     if answer.root_cause is not None:
         parts.append(_root_cause(answer.root_cause))
+    if answer.confirmed_causes:
+        parts.append(confirmed(answer.confirmed_causes))
     parts.append(timeline_table(timeline.timeline, timeline.total_spans))
     findings = [[f"{f.service}.{f.operation}", f.anomaly] for f in answer.findings]
     parts += _section("Findings", _table(["where", "what"], findings))
+    claims = answer.evidence_ledger if evidence else further_claims(answer)
+    lines = [line for claim in claims for line in _claim(claim, with_query=evidence)]
+    hidden = answer.total_claims - len(answer.evidence_ledger)
+    parts += _section("Evidence", *lines, *(_more(len(claims), len(claims) + hidden) if evidence else ()))
     cases = [
         [
             key_name(c.similar_execution_id, c.trace_id),
@@ -95,8 +106,14 @@ def report(answer: Report, timeline: Timeline) -> RenderableType:
     ]
     parts += _section("Time by service", _table(["service", "time"], breakdown, right=(1,)))
     parts += _data_quality(answer.data_quality)
+    parts += _section("Not examined", *_bullets(answer.not_examined))
     parts += next_steps(answer.next_steps)
     return Group(*parts)
+
+
+def confirmed(causes: Sequence[ConfirmedCause]) -> RenderableType:
+    """A line for each: of what, the cause, the note, when and by whom."""
+    return Group(*_section("Confirmed before", *_bullets(map(_confirmed, causes))))
 
 
 def job(answer: JobAnalysis) -> RenderableType:
@@ -329,6 +346,25 @@ def _root_cause(cause: RootCause) -> RenderableType:
         grid.add_row("spans", Text(some(cause.evidence_spans), style="dim"))
     grid.add_row("do", Text(clean(cause.recommendation, 600)))
     return Padding(grid, (1, 0, 0, 2))
+
+
+def _confirmed(cause: ConfirmedCause) -> str:
+    words = cause.root_cause_type.value if cause.root_cause_type else "cause not named"
+    at = ".".join(part for part in (cause.affected_service, cause.affected_operation) if part)
+    where = f" at {clean(at, 120)}" if at else ""
+    wrong = "" if cause.confirmed else "the verdict was wrong, "
+    note = f": '{clean(cause.note, 400)}'" if cause.note else ""
+    by = f" by {clean(cause.by, 60)}" if cause.by else ""
+    when = age(cause.confirmed_at, datetime.now(UTC))
+    return f"{key_name(cause.execution_id, cause.trace_id)}, {wrong}{words}{where}{note}, {when}{by}"
+
+
+def _claim(claim: Claim, *, with_query: bool) -> list[RenderableType]:
+    spans = f" ({some(claim.span_ids)})" if claim.span_ids else ""
+    lines = _bullets([f"{clean(claim.claim, 600)}{spans}"])
+    if with_query:  # whole, to be copied
+        lines.append(Padding(Text(clean(claim.query, len(claim.query)), style="dim"), (0, 0, 0, 4)))
+    return lines
 
 
 def _span_name(entry: TimelineEntry) -> Text:

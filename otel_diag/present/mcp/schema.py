@@ -7,12 +7,15 @@ from typing import Any, Final
 _LONG_ENUM: Final = 6
 """An enumeration with more values is published as its base type; the values mean nothing before an answer is there."""
 
+_MOST_FIELDS: Final = 14
+"""An object within an answer that has more fields is published as an object; the others mean nothing before, either."""
+
 
 def slim(schema: dict[str, Any], *, depth: int = 2) -> dict[str, Any]:
     """A looser JSON schema than ``schema``: whatever is valid there is valid here.
 
-    References are resolved, objects deeper than ``depth`` lose their fields, nested objects the list of required ones;
-    titles, defaults and bounds go.
+    References are resolved; objects deeper than ``depth``, and nested ones with very many, lose their fields, nested
+    objects the list of required ones; titles, defaults and bounds go.
     """
     return _slim(schema, schema.get("$defs", {}), depth, root=True)
 
@@ -27,7 +30,7 @@ def _slim(node: dict[str, Any], definitions: dict[str, Any], depth: int, *, root
         result["enum"] = node["enum"]
     if "items" in node:
         result["items"] = _slim(node["items"], definitions, depth)
-    if "properties" in node and depth > 0:
+    if "properties" in node and depth > 0 and (root or len(node["properties"]) <= _MOST_FIELDS):
         result["properties"] = {
             name: _slim(child, definitions, depth - 1) for name, child in node["properties"].items()
         }

@@ -19,6 +19,7 @@ from otel_diag.auth import LOOPBACK_HOSTS, Access
 from otel_diag.errors import BadInput
 from otel_diag.model import (
     Comparison,
+    ConfirmedCause,
     GapReport,
     JobAnalysis,
     OperationInfo,
@@ -39,6 +40,7 @@ from otel_diag.present.rest import described, errors
 from otel_diag.present.rest.guard import CALLER, HostGuard, TokenGuard
 from otel_diag.present.rest.requests import (
     CompareBody,
+    ConfirmBody,
     DiagnoseBody,
     ExecutionAccepted,
     ExecutionBody,
@@ -165,6 +167,10 @@ def _diagnosis() -> APIRouter:
     @routes.post("/trace/diagnose", summary="Why an execution failed or was slow")
     def diagnose(queries: Asked, body: DiagnoseBody) -> Report:
         return queries.diagnose(body.key(), body.analysis_type)
+
+    @routes.post("/trace/diagnose/confirm", summary="Say whether a verdict was right, and what the cause really was")
+    def confirm(queries: Asked, body: ConfirmBody) -> ConfirmedCause:
+        return queries.confirm(body.key(), body.said())
 
     @routes.get("/trace/timeline", summary="The spans of an execution or trace in start order")
     def timeline(queries: Asked, key: KeyQuery) -> Timeline:

@@ -20,7 +20,7 @@ from otel_diag.present.wire import ErrorAnswer, ErrorBody, status_of
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """For everybody: whether the server works, and what its API looks like everywhere. Every other path needs a token."""
 
-_WRITES: Final = frozenset({("POST", "/api/v1/executions")})
+_WRITES: Final = frozenset({("POST", "/api/v1/executions"), ("POST", "/api/v1/trace/diagnose/confirm")})
 """What adds to the store, and so needs the role that sending spans does. Everything else is a question."""
 
 CALLER: ContextVar[str] = ContextVar("tenant of the request that is being answered")

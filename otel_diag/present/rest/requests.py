@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from otel_diag.model import AnalysisType, Declared, Status
+from otel_diag.model import MAX_NOTE, MAX_SAID, AnalysisType, Confirmation, Declared, RootCauseType, Status
 from otel_diag.present.inputs import check_trace_id, make_filters, make_key
 from otel_diag.query import Filters, Key
 
@@ -35,6 +35,20 @@ class KeyBody(Request):
 
 class DiagnoseBody(KeyBody):
     analysis_type: AnalysisType = Field("full", description="How much to answer; the verdict is in every one.")
+
+
+class ConfirmBody(KeyBody):
+    """What somebody says of the verdict about one execution or trace."""
+
+    confirmed: bool = Field(True, description="False: the verdict was wrong.")
+    root_cause_type: RootCauseType | None = Field(None, description="What it was; without, as the verdict says.")
+    affected_service: str | None = Field(None, max_length=MAX_SAID)
+    affected_operation: str | None = Field(None, max_length=MAX_SAID)
+    note: str | None = Field(None, max_length=MAX_NOTE, description="What really was the cause, and what fixed it.")
+    by: str | None = Field(None, max_length=MAX_SAID, description="Who says so.")
+
+    def said(self) -> Confirmation:
+        return Confirmation(**self.model_dump(exclude={"execution_id", "trace_id"}))
 
 
 class QueryBody(Request):
