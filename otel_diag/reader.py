@@ -779,7 +779,7 @@ def pattern_columns() -> list[Column[Any]]:
 
 
 def _peer_columns() -> list[Column[Any]]:
-    return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops", "complete")]
+    return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops", "complete", "services")]
 
 
 def peer_of(row: Row) -> Peer:
@@ -791,6 +791,7 @@ def peer_of(row: Row) -> Peer:
         duration_ms=row["duration_ms"],
         elements=tuple(json.loads(row.get("elements", "[]"))),
         hops=tuple((caller, callee) for caller, callee in json.loads(row.get("hops", "[]"))),
+        services=tuple(json.loads(row.get("services", "[]"))),
         model_id=row["model_id"],
         region=row["region"],
         job_id=row["job_id"],

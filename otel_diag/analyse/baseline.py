@@ -125,7 +125,7 @@ class Peer:
     """Another execution, as its summary tells it.
 
     ``elements``: the pre-order sequence of its spans, each as :func:`encode_element` writes it; ``hops``: distinct
-    (caller element, callee element) pairs, without depths.
+    (caller element, callee element) pairs, without depths; ``services``: all that have a span in it.
     """
 
     execution_id: int | None
@@ -143,6 +143,7 @@ class Peer:
     failure_point: str | None = None
     verdict: str | None = None
     complete: bool = True
+    services: tuple[str, ...] = ()
 
     @property
     def shape(self) -> frozenset[str]:
@@ -253,6 +254,11 @@ class Baseline:
         return HopTemplate.learn(self.peers)
 
     @cached_property
+    def services(self) -> frozenset[str]:
+        """All services that have a span in any of the peers."""
+        return frozenset(service for peer in self.peers for service in peer.services)
+
+    @cached_property
     def durations(self) -> OperationStats:
         """Wall times of the peers."""
         return OperationStats.of(p.duration_ms for p in self.peers if p.duration_ms is not None)
@@ -277,12 +283,13 @@ class Baseline:
     def split_element(self, element: str, services: Collection[str]) -> tuple[str, str]:
         """Service and operation of an element known by its text alone; either may hold dots.
 
-        Decided by the operations known, else by ``services`` (the longest that fits), else at the first dot.
+        Decided by the operations known, else by the peers' services and ``services`` (the longest that fits), else at
+        the first dot.
         """
         for service, operation in self.operations:
             if f"{service}.{operation}" == element:
                 return service, operation
-        fitting = [service for service in services if element.startswith(f"{service}.")]
+        fitting = [service for service in (*services, *self.services) if element.startswith(f"{service}.")]
         if fitting:
             service = max(fitting, key=len)
             return service, element[len(service) + 1 :]

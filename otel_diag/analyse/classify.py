@@ -163,7 +163,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                     r"(?:config\w*|settings?|credentials?|secret|api[ _-]?key|option)(?: \S+){0,3} (?:is |was |are )?"
                     r"(?:not|missing|unset|undefined|empty|required|invalid|absent|must)"
                 ),
-                r"(?:is|was|are) (?:not set|unset|not defined|undefined)|must be set|no value for",
+                r"(?:is|was|are) (?:not set|unset)|must be set|no value for",
                 r"(?<!reference )not (?:been )?set\b",
                 r"client (?:is |was |has )?(?:not|never|un)[ -]?(?:been )?(?:initiali[sz]ed|set|connected|configured)",
                 r"uninitiali[sz]ed client|client is none|no default (?:client|endpoint|url)|in (?:the )?config",
@@ -181,7 +181,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                     r"(?:field|parameter|property|argument)(?: \S+){0,2} (?:is )?(?:required|missing)|"
                     r"missing (?:\w+ )?(?:field|parameter|argument|property)"
                 ),
-                r"not a valid|unsupported (?:value|format|media|type)|unexpected (?:field|type|property)",
+                r"not a valid|unsupported (?:format|media|type)|unexpected (?:field|type|property)",
                 r"(?:cannot|can'?t|could not|failed to|unable to) (?:parse|decode|deserial)|parse error|out of range",
                 r"schema (?:violation|mismatch|error)|does ?n[o']t (?:match|conform)|must (?:be|have|not be|contain) ",
                 r"context length|(?:prompt|input|payload|body|request) (?:\w+ )*too (?:long|large|short|big)",
@@ -193,7 +193,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             (
                 r"time.?out|timed.?out|deadline|took too long|etimedout|gave up (?:waiting|after)|waited",
                 r"(?:no|without) (?:\w+ )?(?:response|answer|reply) (?:\w+ )*(?:within|in|after|for)|expired",
-                r"did not (?:\w+ )?(?:respond|answer|reply|complete|finish) (?:\w+ )*(?:within|in|after)",
+                r"did not (?:\w+ )?(?:respond|answer|reply|complete|finish|observe) (?:\w+ )*(?:within|in|after)",
             ),
         ),
         (
@@ -270,7 +270,7 @@ _BROKEN_PIPE: Final = re.compile(r"broken ?pipe|epipe", re.IGNORECASE)
 
 _SETTING_NAME: Final = re.compile(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b")
 _LOOKUP: Final = re.compile(
-    r"key|attribute|lookup|missing|required|not found|undefined|empty|absent|set\b", re.IGNORECASE
+    r"key|attribute|lookup|missing|required|not found|undefined|not defined|empty|absent|set\b", re.IGNORECASE
 )
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-/:]+")
 _HTTP_STATUS: Final = re.compile(

@@ -83,6 +83,7 @@ class Summary:
             error_message=self.error_message,
             started_at=self.started_at,
             failure_point=self.failure_point,
+            services=self.services,
         )
 
 

@@ -209,7 +209,7 @@ _TIMEOUT_TYPE: Final = r"(?i)time_?d?_?out|deadline_?exceeded|^(408|504)$"
 _TIMEOUT_TEXT: Final = (
     r"(?i)\btimed[ -]?out\b|\bdeadline[ _](has )?(been )?(exceeded|expired)|DeadlineExceeded"
     r"|\w(Timeout|TimedOut)(Error|Exception)?\b|\bTimeout(Error|Exception|RejectedException)\b"
-    r"|\btimeout of [\d.]+ ?(ms|s|seconds)\b|\bdeadline has elapsed"
+    r"|\btimeout of [\d.]+ ?(ms|s|seconds)\b|\bdeadline has elapsed|\bdid not observe any item\b"
     r"|\btime-?out(error)?\b( |: |$)(after|while|waiting|exceeded|expired|reached|occurred|$)"
     r"|\b(gateway|request|read|write|connect|connection|response|operation|upstream|client|server|socket|i/?o)"
     r" time-?out\b"

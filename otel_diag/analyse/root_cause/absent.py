@@ -59,7 +59,8 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
     elif ctx.still_arriving and ctx.root is not None and ctx.root in ctx.raw.orphans:
         top = ctx.span(ctx.root)
         said = f"the root of the trace has not come yet: {len(ctx.tree.spans)} spans below it have"
-        yield _incomplete(top.service, top.operation, "still_arriving", said, 0.6, (top.span_id,), None)
+        # Firm although the data is poor: that it is poor is what it says.
+        yield _incomplete(top.service, top.operation, "still_arriving", said, 0.9, (top.span_id,), None)
     elif ctx.status == Status.COMPLETED:
         for hop in ctx.missing:
             if hop.reason != "never_called" and _counts(ctx, hop) and _is_more_than_a_span(ctx, hop):
@@ -134,7 +135,7 @@ def _follows_an_error(ctx: Context, hop: MissingHop) -> bool:
     """Whether its caller's service failed: an error that was handled explains what was not done then."""
     if ctx.status.is_failure or hop.caller is None:
         return False
-    caller, _ = ctx.baseline.split_element(hop.caller, {span.service for span in ctx.tree.spans})
+    caller, _ = ctx.baseline.split_element(hop.caller, ctx.services)
     return any(span.service == caller and is_error(span) for span in ctx.tree.spans)
 
 

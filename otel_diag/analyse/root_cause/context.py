@@ -78,6 +78,10 @@ class Context:
     def span(self, node: int) -> Span:
         return self.tree.spans[node]
 
+    @cached_property
+    def services(self) -> frozenset[str]:
+        return frozenset(span.service for span in self.tree.spans)
+
     def ms(self, node: int) -> float:
         """Length of a span; a running one counts until the last thing known of the trace."""
         start, end = self.skew.times[node]
@@ -205,8 +209,7 @@ class Context:
         ]
         if self.baseline.template.peers < FEWEST_PEERS:
             return []
-        services = {s.service for s in self.tree.spans} if absent else set()
-        return [self.baseline.split_element(callee, services) for callee in absent]
+        return [self.baseline.split_element(callee, self.services) for callee in absent]
 
     def callee_name(self, node: int) -> str:
         """What to call the far end of a call in words: its service, as spans, peers or attributes name it."""
@@ -225,7 +228,7 @@ class Context:
         answered = self.baseline.template.callee_of(self.span(node).element)
         if answered is None:
             return None
-        return self.baseline.split_element(answered[0], {s.service for s in self.tree.spans})
+        return self.baseline.split_element(answered[0], self.services)
 
 
 def build_context(trace: Trace, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:

@@ -98,7 +98,7 @@ def _failed_at(ctx: Context) -> tuple[str, str, tuple[str, ...], str]:
         service, operation = span.service, span.operation
     else:
         first = next((peer.elements[0] for peer in ctx.baseline.peers if peer.elements), None)
-        service, operation = ctx.baseline.split_element(first, ()) if first else (UNKNOWN_SERVICE, "")
+        service, operation = ctx.baseline.split_element(first, ctx.services) if first else (UNKNOWN_SERVICE, "")
     spans = (ctx.span(ctx.root).span_id,) if ctx.root is not None else ()
     declared = ctx.trace.declared
     said = (declared.error_message if declared else None) or "no message"
