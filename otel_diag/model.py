@@ -453,12 +453,15 @@ class ReportFinding(Answer):
 
 
 class SimilarCase(Answer):
+    """``executions``: how many of those looked at ran through the same operations and ended with the same status."""
+
     similar_execution_id: int | None
     trace_id: str
     similarity_score: float
     status: Status
     total_duration_ms: float | None
     failure_point: str | None = None
+    executions: int = 1
 
 
 class DataQuality(Answer):
@@ -581,6 +584,37 @@ class JobAnalysis(Answer):
     next_steps: list[NextStep] = []
 
 
+class Distinguishing(Answer):
+    """A value that the failed (or slow) executions have and healthy ones have not: counts, and shares of each cohort.
+
+    ``service`` is null for what holds for the execution. ``score``: difference of the shares. ``same_as``: other
+    attributes with the very same executions.
+    """
+
+    attribute: str
+    value: str
+    service: str | None = None
+    failed_share: float
+    healthy_share: float
+    failed_count: int
+    healthy_count: int
+    score: float
+    same_as: list[str] = []
+
+
+class Cohorts(Answer):
+    """How many executions were compared; of some the spans were not read, there being too many.
+
+    ``bad``: what the first cohort is; "slow" where nothing failed.
+    """
+
+    bad: Literal["failed", "slow"]
+    failed: int
+    healthy: int
+    failed_with_spans: int
+    healthy_with_spans: int
+
+
 class ExecutionBrief(Answer):
     execution_id: int | None
     trace_id: str | None
@@ -594,6 +628,19 @@ class ExecutionBrief(Answer):
     error_message: str | None = None
     root_cause_type: RootCauseType | None = None
     similarity_score: float | None = None
+
+
+class AttributeDifference(Answer):
+    """An attribute with another value in corresponding spans, ``spans`` of them. None: it is not there.
+
+    ``element``: the service where it holds for all of it (resource attributes, version), else ``service.operation``.
+    """
+
+    element: str
+    attribute: str
+    value: str | None
+    other_value: str | None
+    spans: int
 
 
 class Divergence(Answer):
@@ -612,6 +659,7 @@ class Comparison(Answer):
     similar_successful: list[ExecutionBrief]
     differences: list[str]
     first_divergence: Divergence | None
+    attributes: list[AttributeDifference] = []
     next_steps: list[NextStep] = []
 
 
@@ -739,14 +787,53 @@ class QueryAnswer(Answer):
     next_steps: list[NextStep] = []
 
 
+class ElementChange(Answer):
+    """All spans of one ``service.operation`` on both sides; ms are sums of their durations."""
+
+    element: str
+    left_count: int
+    right_count: int
+    left_failed: int
+    right_failed: int
+    left_ms: float
+    right_ms: float
+
+
+class ServiceTime(Answer):
+    """Self time of a service's spans, in ms; None: it has no span there."""
+
+    service: str
+    left_ms: float | None
+    right_ms: float | None
+
+
+class SpanChange(Answer):
+    """One span that is on one side only, or changed against the one it corresponds to."""
+
+    kind: Literal["only_left", "only_right", "status", "duration"]
+    element: str
+    detail: str
+    left_span_id: str | None
+    right_span_id: str | None
+
+
 class TraceDiff(Answer):
-    """Two traces side by side: what only one has, what changed status or duration."""
+    """Two traces side by side. ``summary``: at most 40 lines, of traces of any length.
+
+    ``changes`` holds all of the ``total_changes`` spans that differ, or none when there are more than 40.
+    """
 
     left: ExecutionBrief
     right: ExecutionBrief
     similarity_score: float
+    summary: list[str] = []
     differences: list[str]
     first_divergence: Divergence | None
+    attributes: list[AttributeDifference] = []
+    elements: list[ElementChange] = []
+    services: list[ServiceTime] = []
+    changes: list[SpanChange] = []
+    total_changes: int = 0
 
 
 class SearchPage(Answer):

@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Select, func
 
-from otel_diag import questions, statements
+from otel_diag import cohorts, questions, statements
 from otel_diag.analyse import compare as comparing
 from otel_diag.analyse import jobs, next_steps, performance, similar, timeline
-from otel_diag.analyse.baseline import Baseline, Peer
-from otel_diag.analyse.summary import Summary, summarise
+from otel_diag.analyse.baseline import Baseline
+from otel_diag.analyse.summary import summarise
 from otel_diag.ask import guarded_sql
 from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
 from otel_diag.ask.intent import Filters as Narrowing
@@ -50,7 +50,6 @@ from otel_diag.model import (
     ServiceEdge,
     ServiceInfo,
     ServiceMap,
-    SimilarCase,
     Span,
     SqlResult,
     Status,
@@ -72,8 +71,6 @@ from otel_diag.store.schema import (
 from otel_diag.summaries import fold_declared, portions, summary_row
 
 DEFAULT_WINDOW = timedelta(hours=24)
-SIMILAR_CANDIDATES = 300
-SIMILAR_LIMIT = 5
 MAX_LISTED = 5_000
 """Spans, gaps, ... of one trace in an answer; its ``total_spans`` says how many there are."""
 JOB_EXECUTIONS_SHOWN = 20
@@ -171,7 +168,7 @@ class Queries:
         report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
         parts: dict[str, Any] = {"analysis_type": analysis_type}
         if analysis_type in ("full", "similar"):
-            parts["similar_cases"] = self._similar(unit)
+            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, summarise(unit.trace))
         if analysis_type in ("similar", "gaps"):
             parts |= {"recommendations": [], "timing_breakdown": {}}
         if analysis_type == "gaps":
@@ -220,28 +217,35 @@ class Queries:
     def compare_with_successful(self, key: Key) -> Comparison:
         unit = self._unit(key)
         summary = summarise(unit.trace)
-        ranked = self._nearest_successful(unit, summary)
-        differences: list[str] = ["no successful execution of this kind is stored to compare with"]
-        divergence = None
+        ranked = cohorts.nearest_successful(self._reader, unit, summary)
+        compared = None
         if ranked:
-            differences, divergence, _ = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+            compared = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+        nothing = ["no successful execution of this kind is stored to compare with"]
         comparison = Comparison(
             failed_execution=brief_of_unit(unit.trace, summary),
             similar_successful=[brief_of_peer(peer, score) for peer, score in ranked],
-            differences=differences,
-            first_divergence=divergence,
+            differences=nothing if compared is None else compared.differences,
+            first_divergence=None if compared is None else compared.first_divergence,
+            attributes=[] if compared is None else compared.attributes,
         )
         return comparison.model_copy(update={"next_steps": next_steps.after_comparison(comparison)})
 
     def compare(self, left: Key, right: Key) -> TraceDiff:
         one, other = self._unit(left), self._unit(right)
-        differences, divergence, score = comparing.compare(one.trace, other.trace)
+        compared, changes = comparing.diff(one.trace, other.trace)
         return TraceDiff(
             left=brief_of_unit(one.trace, summarise(one.trace)),
             right=brief_of_unit(other.trace, summarise(other.trace)),
-            similarity_score=score,
-            differences=differences,
-            first_divergence=divergence,
+            similarity_score=compared.similarity,
+            summary=changes.summary,
+            differences=compared.differences,
+            first_divergence=compared.first_divergence,
+            attributes=compared.attributes,
+            elements=changes.elements,
+            services=changes.services,
+            changes=changes.spans,
+            total_changes=changes.total_spans,
         )
 
     def raw_trace(self, trace_id: str, *, after: str = "", limit: int | None = None) -> Mapping[str, Any]:
@@ -530,27 +534,6 @@ class Queries:
     @property
     def _settle(self) -> timedelta:
         return timedelta(seconds=self._settings.settle_seconds)
-
-    def _similar(self, unit: Unit) -> list[SimilarCase]:
-        summary = summarise(unit.trace)
-        root = (summary.root_service, summary.root_operation)
-        candidates = self._reader.peers(unit, root, status=None, limit=SIMILAR_CANDIDATES)
-        return [
-            SimilarCase(
-                similar_execution_id=peer.execution_id,
-                trace_id=peer.trace_id or "",
-                similarity_score=score,
-                status=peer.status,
-                total_duration_ms=peer.duration_ms,
-                failure_point=peer.failure_point,
-            )
-            for peer, score in similar.rank_similar(summary, candidates, limit=SIMILAR_LIMIT)
-        ]
-
-    def _nearest_successful(self, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
-        """Successful peers, nearest first. No threshold: what failed early has little in common with any of them."""
-        candidates = self._reader.peers(unit, (summary.root_service, summary.root_operation), limit=SIMILAR_CANDIDATES)
-        return similar.rank_similar(summary, candidates, limit=3, threshold=0.0)
 
     def _diagnosed(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with their root causes; failures are judged now where the worker has not come to them yet."""

@@ -572,7 +572,7 @@ class Reader:
         if not trace.spans:
             alike.append(summaries.execution_id.is_not(None))
         statement = (
-            self.select(trace_summaries, *_peer_columns())
+            self.select(trace_summaries, *peer_columns())
             .where(
                 summaries.span_count > 0,
                 summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
@@ -744,7 +744,8 @@ def pattern_columns() -> list[Column[Any]]:
     return [*(trace_summaries.c[name] for name in _PATTERN_COLUMNS), diagnoses.c.root_cause_type]
 
 
-def _peer_columns() -> list[Column[Any]]:
+def peer_columns() -> list[Column[Any]]:
+    """What :func:`peer_of` needs for a peer with its shape."""
     return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops")]
 
 

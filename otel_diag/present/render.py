@@ -116,7 +116,9 @@ def report(answer: Report, timeline: Timeline) -> str:
     page.section("Recommendations", [f"- {prose(text)}" for text in extra[:MAX_ROWS]])
     cases = [
         f"- {key_name(c.similar_execution_id, c.trace_id)}: {percent(c.similarity_score)} similar, {c.status}, "
-        f"{duration(c.total_duration_ms)}" + (f", failed at {code(c.failure_point)}" if c.failure_point else "")
+        f"{duration(c.total_duration_ms)}"
+        + (f", failed at {code(c.failure_point)}" if c.failure_point else "")
+        + (f" (one of {c.executions:,} alike)" if c.executions > 1 else "")
         for c in answer.similar_cases[:MAX_ROWS]
     ]
     page.section("Similar executions", [*cases, *_more(answer.similar_cases, MAX_ROWS)])

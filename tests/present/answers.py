@@ -9,10 +9,12 @@ from typing import Any
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
+    AttributeDifference,
     Comparison,
     DataQuality,
     Declared,
     Divergence,
+    ElementChange,
     ExecutionAnalysis,
     ExecutionBrief,
     Failure,
@@ -36,6 +38,7 @@ from otel_diag.model import (
     ServiceEdge,
     ServiceInfo,
     ServiceMap,
+    ServiceTime,
     SimilarCase,
     SpanBrief,
     SqlResult,
@@ -127,6 +130,9 @@ WINDOW = PerformanceWindow(
     p50_duration_sec=2.3,
     p95_duration_sec=3.0,
     p99_duration_sec=3.2,
+)
+OTHER_VERSION = AttributeDifference(
+    element="router", attribute="service.version", value="2.0", other_value="1.9", spans=3
 )
 
 
@@ -240,13 +246,33 @@ class OneIncident:
             similar_successful=[HEALTHY],
             differences=["240 s against 2.5 s"],
             first_divergence=Divergence(kind="duration", element="runner.execution", detail="240 s against 2.5 s"),
+            attributes=[OTHER_VERSION],
             next_steps=[STEP],
         )
         return self._answer("compare_with_successful", answer, key)
 
     def compare(self, left: Key, right: Key) -> TraceDiff:
         answer = TraceDiff(
-            left=BRIEF, right=HEALTHY, similarity_score=0.91, differences=["slower"], first_divergence=None
+            left=BRIEF,
+            right=HEALTHY,
+            similarity_score=0.91,
+            summary=["router.SELECT orders: 401 times against once, +2,310 ms"],
+            differences=["slower"],
+            first_divergence=None,
+            attributes=[OTHER_VERSION],
+            elements=[
+                ElementChange(
+                    element="router.SELECT orders",
+                    left_count=401,
+                    right_count=1,
+                    left_failed=0,
+                    right_failed=0,
+                    left_ms=2_316.0,
+                    right_ms=6.0,
+                )
+            ],
+            services=[ServiceTime(service="router", left_ms=2_400.0, right_ms=90.0)],
+            total_changes=400,
         )
         return self._answer("compare", answer, left, right)
 

@@ -86,10 +86,12 @@ def report(answer: Report, timeline: Timeline) -> RenderableType:
             str(c.status),
             duration(c.total_duration_ms),
             c.failure_point or "-",
+            f"{c.executions:,}",
         ]
         for c in answer.similar_cases
     ]
-    parts += _section("Similar", _table(["execution", "similar", "status", "duration", "failed at"], cases))
+    header = ["execution", "similar", "status", "duration", "failed at", "alike"]
+    parts += _section("Similar", _table(header, cases, right=(5,)))
     breakdown = [
         [service, ms if isinstance(ms, str) else duration(ms)] for service, ms in answer.timing_breakdown.items()
     ]
@@ -157,7 +159,13 @@ def diff(answer: TraceDiff) -> RenderableType:
         Text(f"{percent(answer.similarity_score)} similar"),
         *_divergence(answer.first_divergence),
     ]
-    return Group(*parts, *_section("Differences", *_bullets(answer.differences)))
+    parts += _section("Differences", *_bullets(answer.summary))
+    if answer.changes:
+        rows = [[_CHANGES[change.kind], change.detail] for change in answer.changes]
+        parts += _section("Span by span", _table(["what", "where"], rows))
+    elif answer.total_changes:
+        parts.append(Text(f"{counted(answer.total_changes, 'span')} changed: too many to list.", style="dim"))
+    return Group(*parts)
 
 
 def gaps(answer: GapReport) -> RenderableType:
@@ -266,6 +274,12 @@ def command_line(step: NextStep) -> str:
 # Parts.
 
 _FIGURES: Final = ("from", "until", "total", "failed", "success rate", "average", "p50", "p95", "p99")
+_CHANGES: Final = {
+    "only_left": "only in the first",
+    "only_right": "only in the second",
+    "status": "other status",
+    "duration": "other duration",
+}
 _BRIEF_HEADER: Final = ["execution", "duration", "spans", "similar", "region", "model", "status and error"]
 
 

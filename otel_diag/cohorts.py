@@ -1,0 +1,299 @@
+"""Which executions to compare with, and what they have: bounded reads for similarity, cohorts and error templates.
+
+Everything is chosen from summaries. Of spans one statement reads at most :data:`MAX_SPANS`, and of these the attributes
+alone; a sample is the same at every call over the same content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
+
+from otel_diag.analyse import similar
+from otel_diag.analyse.baseline import Peer
+from otel_diag.analyse.cohorts import Traits, joined, traits_of_execution, traits_of_span
+from otel_diag.analyse.summary import Summary
+from otel_diag.decode.attributes import load_attributes
+from otel_diag.model import SimilarCase, Status
+from otel_diag.reader import BASELINE_AFTER, BASELINE_BEFORE, Reader, Row, Unit, peer_columns, peer_of
+from otel_diag.store.schema import trace_spans, trace_summaries
+
+LOOKED_AT: Final = 2_000
+"""Executions with the same root operation and status among which similar ones are sought, the newest."""
+
+SHAPES: Final = 40
+"""Different sequences of operations that are compared, one row each."""
+
+SIMILAR_LIMIT: Final = 5
+SUCCESSFUL_LIMIT: Final = 3
+
+COHORT: Final = 200
+MAX_ROOTS: Final = 3
+MAX_SPANS: Final = 4_000
+"""Of both cohorts together."""
+
+_S = trace_summaries.c
+
+MEMBER_COLUMNS: Final = (
+    _S.unit_id,
+    _S.trace_id,
+    _S.execution_id,
+    _S.status,
+    _S.started_at,
+    _S.model_id,
+    _S.region,
+    _S.job_id,
+    _S.service_version,
+    _S.root_service,
+    _S.root_operation,
+    _S.min_start_unix_nano,
+    _S.max_start_unix_nano,
+    _S.span_count,
+)
+"""Of a summary, what makes it a member of a cohort."""
+
+
+# --------------------------------------------------------------------------------------------------
+# Executions alike.
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """``executions``: how many of those looked at ran through the same operations and ended with the same status."""
+
+    peer: Peer
+    score: float
+    executions: int
+
+
+def similar_cases(reader: Reader, unit: Unit, summary: Summary) -> list[SimilarCase]:
+    """Those with the same sequence of operations first, then the nearest of every other one; same model and region
+    before all."""
+    return [
+        SimilarCase(
+            similar_execution_id=one.peer.execution_id,
+            trace_id=one.peer.trace_id or "",
+            similarity_score=one.score,
+            status=one.peer.status,
+            total_duration_ms=one.peer.duration_ms,
+            failure_point=one.peer.failure_point,
+            executions=one.executions,
+        )
+        for one in _alike(reader, unit, summary, None, SIMILAR_LIMIT, similar.THRESHOLD)
+    ]
+
+
+def nearest_successful(reader: Reader, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
+    """Successful peers, nearest first. No threshold: what failed early has little in common with any of them."""
+    found = _alike(reader, unit, summary, Status.COMPLETED, SUCCESSFUL_LIMIT, 0.0)
+    return [(one.peer, one.score) for one in found]
+
+
+def _alike(
+    reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int, threshold: float
+) -> list[Alike]:
+    rows = _shapes(reader, unit, summary, status, limit) if unit.trace.spans else []
+    counts = {(row["execution_id"], row["trace_id"]): int(row["executions"]) for row in rows}
+    peers: Iterable[Peer] = [peer_of(row) for row in rows]
+    if not rows:
+        # Nothing has its root: it may be lost, or never have been.
+        root = (summary.root_service, summary.root_operation)
+        peers = reader.peers(unit, root, status=status, limit=SHAPES)
+    return [
+        Alike(peer, score, counts.get((peer.execution_id, peer.trace_id), 1))
+        for peer, score in similar.rank_similar(summary, peers, limit, threshold)
+    ]
+
+
+def _shapes(reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int) -> list[Row]:
+    """Summary rows by signature: up to ``limit`` with its own, and of each other one the newest of the nearest kind.
+
+    Of successful ones whole traces are preferred: what lacks spans teaches the wrong shape.
+    """
+    statuses = (status,) if status is not None else (Status.FAILED, Status.TIMEOUT, Status.COMPLETED)
+    for only in ((_S.complete,), ()) if status is Status.COMPLETED else ((),):
+        rows = reader.rows(_by_signature(reader, unit, summary, statuses, limit, only))
+        if rows:
+            break
+    counts = {row["unit_id"]: row["executions"] for row in rows}
+    if not counts:
+        return []
+    details = reader.select(trace_summaries, _S.unit_id, *peer_columns()).where(_S.unit_id.in_(sorted(counts)))
+    return [row | {"executions": counts[row["unit_id"]]} for row in reader.rows(details)]
+
+
+def _by_signature(
+    reader: Reader,
+    unit: Unit,
+    summary: Summary,
+    statuses: Sequence[Status],
+    limit: int,
+    only: Sequence[ColumnElement[bool]],
+) -> Select[Any]:
+    moment = summary.started_at
+    columns = (_S.unit_id, _S.signature, _S.status, _S.model_id, _S.region, _S.started_at)
+    others = [
+        _S.root_service == summary.root_service,
+        _S.root_operation == summary.root_operation,
+        _S.span_count > 0,
+        or_(_S.trace_id.is_(None), _S.trace_id != unit.trace.trace_id),
+        *only,
+    ]
+    if unit.trace.execution_id is not None:
+        others.append(or_(_S.execution_id.is_(None), _S.execution_id != unit.trace.execution_id))
+    if moment is not None:
+        others.append(_S.started_at.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER))
+    newest = [
+        reader.select(trace_summaries, *columns)
+        .where(_S.status == status.value, *others)
+        .order_by(_S.started_at.desc(), _S.unit_id)
+        .limit(LOOKED_AT)
+        for status in statuses
+    ]
+    among = _union(newest)
+    same_model, same_region = _is(among.model_id, summary.model_id), _is(among.region, summary.region)
+    kind = case((and_(same_model, same_region), 0), (same_model, 1), else_=2)
+    ways = (among.signature, among.status)
+    order = (kind, among.started_at.desc(), among.unit_id)
+    ranked = select(
+        among.unit_id,
+        among.started_at,
+        kind.label("kind"),
+        case((among.signature == summary.signature, 0), else_=1).label("other"),
+        func.row_number().over(partition_by=ways, order_by=order).label("nth"),
+        func.count().over(partition_by=ways).label("executions"),
+    ).subquery("ranked")
+    shapes = ranked.c
+    wanted = limit if len(statuses) == 1 else 1
+    return (
+        select(shapes.unit_id, shapes.executions)
+        .where(or_(shapes.nth <= wanted, and_(shapes.other == 0, shapes.nth <= limit)))
+        .order_by(shapes.other, shapes.nth, shapes.kind, shapes.started_at.desc(), shapes.unit_id)
+        .limit(SHAPES)
+    )
+
+
+def _union(parts: Sequence[Select[Any]]) -> Any:
+    """The columns of all parts together; each may have a limit of its own."""
+    limited = [select(part.subquery(f"part_{number}")) for number, part in enumerate(parts)]
+    return (union_all(*limited) if len(limited) > 1 else limited[0]).subquery("among").c
+
+
+def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
+    return column.is_(None) if value is None else column == value
+
+
+# --------------------------------------------------------------------------------------------------
+# Cohorts.
+
+
+def healthy(
+    reader: Reader,
+    like: Sequence[Row],
+    since: datetime,
+    until: datetime,
+    conditions: Sequence[ColumnElement[bool]] = (),
+    limit: int = COHORT,
+) -> list[Row]:
+    """Executions of the window that completed in the usual time, of the same root operations as ``like`` and in the
+    same proportion. A sample of the newest by a hash of their content: blind, and the same each time.
+    """
+    parts = []
+    for (service, operation), share in _roots(like).items():
+        newest = (
+            reader.select(trace_summaries, *MEMBER_COLUMNS, _S.content_key)
+            .where(
+                _S.root_service == service,
+                _S.root_operation == operation,
+                _S.status == Status.COMPLETED.value,
+                _S.started_at >= since,
+                _S.started_at < until,
+                _S.latest,
+                ~_S.suspect,
+                *conditions,
+            )
+            .order_by(_S.started_at.desc(), _S.unit_id)
+            .limit(LOOKED_AT)
+            .subquery("newest")
+        )
+        parts.append(
+            select(newest).order_by(newest.c.content_key, newest.c.unit_id).limit(max(1, round(limit * share)))
+        )
+    if not parts:
+        return []
+    return reader.rows(select(*_union(parts).values()))
+
+
+def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
+    """The most frequent root operations, and which share of the rows among them each has."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        root = (row["root_service"], row["root_operation"])
+        counts[root] = counts.get(root, 0) + 1
+    most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_ROOTS]
+    total = sum(count for _, count in most)
+    return {root: count / total for root, count in most}
+
+
+def traits(reader: Reader, *cohorts: Sequence[Row]) -> list[list[Traits]]:
+    """What the members of each cohort have, in their order; each cohort gets an equal part of :data:`MAX_SPANS`.
+
+    Members whose trace does not fit have their columns only.
+    """
+    chosen = [row for rows in cohorts for row in _that_fit(rows, MAX_SPANS // len(cohorts))]
+    of_spans = _traits_of_spans(reader, chosen)
+    return [[_traits_of(row, of_spans.get(row["trace_id"])) for row in rows] for rows in cohorts]
+
+
+def _that_fit(rows: Sequence[Row], room: int) -> Iterable[Row]:
+    for row in rows:
+        if row["trace_id"] is not None and row["span_count"] <= room:
+            room -= row["span_count"]
+            yield row
+
+
+_TraitsByExecution = Mapping[int | None, Sequence[Traits]]
+
+
+def _traits_of(row: Row, of_spans: _TraitsByExecution | None) -> Traits:
+    columns = {name: row[name] for name in ("model_id", "region", "job_id", "service_version")}
+    own = traits_of_execution(columns)
+    if of_spans is None:
+        return own
+    # Spans without an execution of their own may be of any in their trace.
+    ids = dict.fromkeys((None, row["execution_id"])) if row["execution_id"] is not None else of_spans
+    return joined([own, *(part for execution_id in ids for part in of_spans.get(execution_id, ()))])
+
+
+def _traits_of_spans(reader: Reader, rows: Collection[Row]) -> dict[str, dict[int | None, list[Traits]]]:
+    """By trace and execution id. Attributes that are written alike are read once."""
+    if not rows:
+        return {}
+    spans = trace_spans.c
+    columns = (spans.service, spans.service_version, spans.attributes, spans.resource_attributes)
+    statement = reader.select(trace_spans, spans.trace_id, spans.execution_id, *columns).where(
+        spans.trace_id.in_(sorted({row["trace_id"] for row in rows})),
+        spans.start_unix_nano.between(
+            min(row["min_start_unix_nano"] for row in rows), max(row["max_start_unix_nano"] for row in rows)
+        ),
+    )
+    known: dict[tuple[Any, ...], Traits] = {}
+    found: dict[str, dict[int | None, list[Traits]]] = {}
+    for trace_id, execution_id, *content in _tuples(reader.store.select(statement, max_rows=2 * MAX_SPANS)):
+        key = tuple(content)
+        if key not in known:
+            service, version, attributes, resource = content
+            known[key] = traits_of_span(service, version, load_attributes(attributes), load_attributes(resource))
+        parts = found.setdefault(trace_id, {}).setdefault(execution_id, [])
+        if known[key] not in parts:
+            parts.append(known[key])
+    return found
+
+
+def _tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
