@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
 
 from otel_diag.analyse import similar
 from otel_diag.analyse.baseline import Peer
-from otel_diag.analyse.cohorts import Traits, joined, traits_of_execution, traits_of_span
+from otel_diag.analyse.cohorts import (
+    MIN_PEERS,
+    Traits,
+    distinguishing,
+    joined,
+    traits_of_execution,
+    traits_of_span,
+    unusual,
+)
 from otel_diag.analyse.summary import Summary
 from otel_diag.decode.attributes import load_attributes
-from otel_diag.model import SimilarCase, Status
+from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
 from otel_diag.reader import BASELINE_AFTER, BASELINE_BEFORE, Reader, Row, Unit, peer_columns, peer_of
 from otel_diag.store.schema import trace_spans, trace_summaries
 
@@ -33,6 +41,7 @@ SIMILAR_LIMIT: Final = 5
 SUCCESSFUL_LIMIT: Final = 3
 
 COHORT: Final = 200
+PEERS: Final = 100
 MAX_ROOTS: Final = 3
 MAX_SPANS: Final = 4_000
 """Of both cohorts together."""
@@ -192,6 +201,91 @@ def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
 # Cohorts.
 
 
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """What was compared, and what distinguishes the first cohort. ``cohorts`` is None where one of them is empty."""
+
+    distinguishing: list[Distinguishing]
+    cohorts: Cohorts | None
+
+
+NO_CONTRAST: Final = Contrast([], None)
+_AROUND: Final = timedelta(hours=1)
+_PEERS_AROUND: Final = timedelta(days=1)
+_OF_JOB: Final = ("job_id", "job.id")
+
+
+def of_job(reader: Reader, rows: Sequence[Row]) -> Contrast:
+    """The failed executions of a job (the slow ones, where none failed) against its healthy ones.
+
+    Where the job has fewer than 20 of those, also against others of the same kind and time.
+    """
+    bad = [row for row in rows if Status(row["status"]).is_failure]
+    name: Literal["failed", "slow"] = "failed" if bad else "slow"
+    bad = bad or [row for row in rows if _completed(row) and row["suspect"]]
+    good = _newest([row for row in rows if _completed(row) and not row["suspect"]])
+    if bad and len(good) < MIN_PEERS:
+        known = {row["unit_id"] for row in rows}
+        good += [row for row in _healthy_then(reader, bad) if row["unit_id"] not in known]
+    return _contrast(reader, bad, good, name, skip=_OF_JOB)
+
+
+def of_failures(reader: Reader, rows: Sequence[Row], conditions: Sequence[ColumnElement[bool]]) -> Contrast:
+    """The newest failures against what went well at that time. ``conditions``: on those, what was asked for."""
+    bad = _newest(rows)
+    return _contrast(reader, bad, _healthy_then(reader, bad, conditions), "failed")
+
+
+def of_execution(reader: Reader, unit: Unit, summary: Summary) -> Contrast:
+    """One execution against successful ones of its kind, a day around."""
+    if summary.started_at is None:
+        return NO_CONTRAST
+    like = {"root_service": summary.root_service, "root_operation": summary.root_operation}
+    window = (summary.started_at - _PEERS_AROUND, summary.started_at + _PEERS_AROUND)
+    rows = healthy(reader, [like], *window, [_S.unit_id != unit.unit_id], limit=PEERS)
+    if len(rows) < MIN_PEERS:
+        return NO_CONTRAST
+    columns = {name: getattr(summary, name) for name in _COLUMNS}
+    spans = (traits_of_span(s.service, s.service_version, s.attributes, s.resource) for s in unit.trace.spans)
+    (peers,) = traits(reader, rows)
+    found = unusual(joined([traits_of_execution(columns), *spans]), peers, skip=_OF_JOB)
+    return Contrast(found, _sizes("failed" if summary.status.is_failure else "slow", [Traits()], peers))
+
+
+def _contrast(
+    reader: Reader, bad: Sequence[Row], good: Sequence[Row], name: Literal["failed", "slow"], skip: Collection[str] = ()
+) -> Contrast:
+    if not bad or not good:
+        return NO_CONTRAST
+    first, second = traits(reader, _newest(bad), good)
+    return Contrast(distinguishing(first, second, skip), _sizes(name, first, second))
+
+
+def _sizes(name: Literal["failed", "slow"], first: Sequence[Traits], second: Sequence[Traits]) -> Cohorts:
+    return Cohorts(
+        bad=name,
+        failed=len(first),
+        healthy=len(second),
+        failed_with_spans=sum(one.complete for one in first),
+        healthy_with_spans=sum(one.complete for one in second),
+    )
+
+
+def _completed(row: Row) -> bool:
+    return bool(row["status"] == Status.COMPLETED.value)
+
+
+def _newest(rows: Sequence[Row]) -> list[Row]:
+    timed = sorted(rows, key=lambda row: row["unit_id"])
+    return sorted(timed, key=lambda row: row["min_start_unix_nano"], reverse=True)[:COHORT]
+
+
+def _healthy_then(reader: Reader, bad: Sequence[Row], conditions: Sequence[ColumnElement[bool]] = ()) -> list[Row]:
+    """Healthy executions from an hour before the first of these to an hour after the last."""
+    times = [row["started_at"] for row in bad if row["started_at"] is not None]
+    return healthy(reader, bad, min(times) - _AROUND, max(times) + _AROUND, conditions) if times else []
+
+
 def healthy(
     reader: Reader,
     like: Sequence[Row],
@@ -257,12 +351,12 @@ def _that_fit(rows: Sequence[Row], room: int) -> Iterable[Row]:
             yield row
 
 
+_COLUMNS: Final = ("model_id", "region", "job_id", "service_version")
 _TraitsByExecution = Mapping[int | None, Sequence[Traits]]
 
 
 def _traits_of(row: Row, of_spans: _TraitsByExecution | None) -> Traits:
-    columns = {name: row[name] for name in ("model_id", "region", "job_id", "service_version")}
-    own = traits_of_execution(columns)
+    own = traits_of_execution({name: row[name] for name in _COLUMNS})
     if of_spans is None:
         return own
     # Spans without an execution of their own may be of any in their trace.

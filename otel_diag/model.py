@@ -561,29 +561,6 @@ class SpanBrief(Answer):
     span_id: str = ""
 
 
-class ExecutionAnalysis(Answer):
-    execution_id: int | None
-    trace_id: str | None
-    region: str | None
-    model: str | None
-    status: Status
-    duration_ms: float | None
-    span_count: int
-    spans: list[SpanBrief]
-    root_cause_type: RootCauseType | None = None
-
-
-class JobAnalysis(Answer):
-    """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not."""
-
-    job_id: str | None
-    total_executions: int
-    failed_executions: int
-    analysis: list[ExecutionAnalysis]
-    pattern: str
-    next_steps: list[NextStep] = []
-
-
 class Distinguishing(Answer):
     """A value that the failed (or slow) executions have and healthy ones have not: counts, and shares of each cohort.
 
@@ -613,6 +590,34 @@ class Cohorts(Answer):
     healthy: int
     failed_with_spans: int
     healthy_with_spans: int
+
+
+class ExecutionAnalysis(Answer):
+    execution_id: int | None
+    trace_id: str | None
+    region: str | None
+    model: str | None
+    status: Status
+    duration_ms: float | None
+    span_count: int
+    spans: list[SpanBrief]
+    root_cause_type: RootCauseType | None = None
+
+
+class JobAnalysis(Answer):
+    """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not.
+
+    ``distinguishing``: what the failed executions have and healthy ones have not, of those that ``cohorts`` counts.
+    """
+
+    job_id: str | None
+    total_executions: int
+    failed_executions: int
+    analysis: list[ExecutionAnalysis]
+    pattern: str
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
+    next_steps: list[NextStep] = []
 
 
 class ExecutionBrief(Answer):
@@ -653,13 +658,18 @@ class Divergence(Answer):
 
 
 class Comparison(Answer):
-    """The answer of ``compare_with_successful``."""
+    """The answer of ``compare_with_successful``.
+
+    ``differences`` and ``attributes`` are against the nearest; ``distinguishing`` is what hardly any peer has.
+    """
 
     failed_execution: ExecutionBrief
     similar_successful: list[ExecutionBrief]
     differences: list[str]
     first_divergence: Divergence | None
     attributes: list[AttributeDifference] = []
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
     next_steps: list[NextStep] = []
 
 
@@ -690,6 +700,8 @@ class RecentFailures(Answer):
     since: datetime
     failures: list[Failure]
     patterns: list[FailurePattern]
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
     next_steps: list[NextStep] = []
 
 

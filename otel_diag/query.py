@@ -221,6 +221,7 @@ class Queries:
         compared = None
         if ranked:
             compared = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+        contrast = cohorts.of_execution(self._reader, unit, summary)
         nothing = ["no successful execution of this kind is stored to compare with"]
         comparison = Comparison(
             failed_execution=brief_of_unit(unit.trace, summary),
@@ -228,6 +229,8 @@ class Queries:
             differences=nothing if compared is None else compared.differences,
             first_divergence=None if compared is None else compared.first_divergence,
             attributes=[] if compared is None else compared.attributes,
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
         return comparison.model_copy(update={"next_steps": next_steps.after_comparison(comparison)})
 
@@ -298,12 +301,15 @@ class Queries:
         failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
         shown = self._diagnosed(failed_first[:JOB_EXECUTIONS_SHOWN])
         spans = self._first_spans([row for row in shown if row["trace_id"] is not None])
+        contrast = cohorts.of_job(self._reader, rows)
         analysis = JobAnalysis(
             job_id=job_id,
             total_executions=total or len(rows),
             failed_executions=failed or sum(Status(row["status"]).is_failure for row in rows),
             analysis=[analysis_of_row(row, spans.get(row["trace_id"], ())) for row in shown],
             pattern=jobs.job_pattern([peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]),
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
         return analysis.model_copy(update={"next_steps": next_steps.after_job(analysis)})
 
@@ -319,16 +325,21 @@ class Queries:
         narrowing = replace(narrowing, statuses=failed)
         newest_first = trace_summaries.c.started_at.desc()
         # Patterns are sought among many rows, of which few columns matter; what is shown is read whole.
-        among = statements.executions(self._reader, narrowing, since, until, *pattern_columns()).order_by(newest_first)
+        columns = {column.name: column for column in (*pattern_columns(), *cohorts.MEMBER_COLUMNS)}.values()
+        among = statements.executions(self._reader, narrowing, since, until, *columns).order_by(newest_first)
         whole = statements.executions(self._reader, narrowing, since, until).order_by(newest_first)
         rows = self._reader.rows(among.limit(PATTERN_ROWS))
         shown = self._diagnosed(self._reader.rows(whole.limit(limit)))
         known = {row["unit_id"]: row for row in shown}
+        touched = replace(narrowing, statuses=(), root_causes=(), text=None)
+        contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
         failures = RecentFailures(
             total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(whole),
             since=since,
             failures=[failure_of_row(row) for row in shown],
             patterns=jobs.failure_patterns([peer_of(known.get(row["unit_id"], row)) for row in rows]),
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 

@@ -36,11 +36,12 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
     return (
         reader.select(trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed))
         .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
-        .where(*_execution_conditions(filters))
+        .where(*execution_conditions(filters))
     )
 
 
-def _execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
+def execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """What the filters ask of a row of ``trace_summaries``; root causes ask it of its diagnosis."""
     summaries = trace_summaries.c
     conditions = [
         *_any_of(summaries.model_id, filters.models),

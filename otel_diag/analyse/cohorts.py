@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from statistics import median
 from typing import Final
 
 import numpy as np
@@ -34,6 +33,7 @@ _MOST_LEVELS: Final = 10
 
 _RARE: Final = 0.05
 _FAR: Final = 2.0
+_FENCE: Final = 3.0
 _SAME_SHOWN: Final = 5
 
 Key = tuple[str | None, str]
@@ -271,9 +271,10 @@ def _rarity(key: Key, value: str, count: int, having: int) -> Distinguishing:
 
 
 def _far_off(key: Key, number: float, peers: Sequence[float]) -> Iterable[Distinguishing]:
-    """A number at least twice, or at most half, what is usual, and beyond nearly all peers."""
-    usual = median(peers)
+    """A number beyond the outer fences (J. W. Tukey, "Exploratory Data Analysis", 1977), twice or half the usual."""
+    low, usual, high = np.quantile(peers, [0.25, 0.5, 0.75])
+    fence = _FENCE * (high - low)
     beyond = sum(peer >= number for peer in peers) if number > usual else sum(peer <= number for peer in peers)
     far = max(abs(number), abs(usual)) >= _FAR * min(abs(number), abs(usual)) and number != usual
-    if far and (1 + beyond) / (len(peers) + 1) <= _RARE:
+    if far and not low - fence <= number <= high + fence and (1 + beyond) / (len(peers) + 1) <= _RARE:
         yield _rarity(key, f"{number:g} (usually {usual:g})", beyond, len(peers))

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from otel_diag.model import (
+    Cohorts,
     Comparison,
+    Distinguishing,
     ExecutionBrief,
     Gap,
     GapReport,
@@ -34,12 +36,15 @@ from otel_diag.present.text import (
     STATUS_MARKS,
     choose_spans,
     clean,
+    cohort_words,
     counted,
     data_quality_lines,
     duration,
     key_name,
     percent,
     seconds,
+    trait_name,
+    trait_shares,
     unusual,
 )
 
@@ -151,6 +156,7 @@ def job(answer: JobAnalysis) -> str:
         ]
         for e in answer.analysis[:MAX_ROWS]
     ]
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
     header = ["execution", "status", "duration", "region", "model", "spans", "path", "root cause"]
     page.section("Executions", [*_table(header, rows), *_more(answer.analysis, MAX_ROWS, answer.total_executions)])
     _next_steps(page, answer.next_steps)
@@ -170,6 +176,7 @@ def comparison(answer: Comparison) -> str:
         page.add("", f"**First divergence** ({first.kind}) at {code(first.element)}: {code(first.detail, MAX_TEXT)}")
     differences = [f"- {code(text, MAX_TEXT)}" for text in answer.differences[:MAX_ROWS]]
     page.section("Differences", [*differences, *_more(answer.differences, MAX_ROWS)])
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
     briefs = [failed, *answer.similar_successful]
     page.section("Compared", _table(_BRIEF_HEADER, [_brief_row(brief) for brief in briefs[:MAX_ROWS]]))
     if not answer.similar_successful:
@@ -187,6 +194,7 @@ def failures(answer: RecentFailures) -> str:
         for p in answer.patterns[:MAX_ROWS]
     ]
     page.section("Patterns", [*patterns, *_more(answer.patterns, MAX_ROWS)])
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {code(str(f.id))}",
@@ -304,6 +312,18 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     if cause.evidence_spans:
         page.add(f"Spans:{_spans(cause.evidence_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
+
+
+def _distinguishing(page: _Page, found: Sequence[Distinguishing], cohorts: Cohorts | None) -> None:
+    if not found or cohorts is None:
+        return
+    title = "Rare among its successful peers" if cohorts.failed == 1 else f"What the {cohorts.bad} ones have"
+    lines = [
+        f"- {code(trait_name(one), MAX_TEXT)}: {trait_shares(one, cohorts)}"
+        + (f"; the same: {', '.join(map(code, one.same_as))}" if one.same_as else "")
+        for one in found[:MAX_ROWS]
+    ]
+    page.section(title, [cohort_words(cohorts), "", *lines])
 
 
 def _gap(gap: Gap) -> str:

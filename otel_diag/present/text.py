@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import DataQuality, Status, TimelineEntry
+from otel_diag.model import Cohorts, DataQuality, Distinguishing, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -62,6 +62,29 @@ def hint_of(error: OtelDiagError) -> str:
     if isinstance(error, NotFound) and any(near not in error.hint for near in error.nearest):
         return f"{error.hint} Nearest: {', '.join(error.nearest)}.".strip()
     return error.hint
+
+
+def trait_name(one: Distinguishing) -> str:
+    """``router router.provider = p2``: untrusted, to be cleaned or put into code."""
+    return f"{f'{one.service} ' if one.service else ''}{one.attribute} = {one.value}"
+
+
+def trait_shares(one: Distinguishing, cohorts: Cohorts) -> str:
+    """How many of each cohort have it; of a single execution only how many of its peers."""
+    healthy = f"{one.healthy_count:,} healthy ({percent(one.healthy_share)})"
+    if cohorts.failed == 1:
+        return f"only in {healthy}"
+    return f"{one.failed_count:,} {cohorts.bad} ({percent(one.failed_share)}) against {healthy}"
+
+
+def cohort_words(cohorts: Cohorts) -> str:
+    """What was compared, and of how many the spans were read."""
+    if cohorts.failed == 1:
+        return f"Compared with {cohorts.healthy:,} successful executions."
+    read = ""
+    if (cohorts.failed_with_spans, cohorts.healthy_with_spans) != (cohorts.failed, cohorts.healthy):
+        read = f"; spans were read of {cohorts.failed_with_spans:,} and {cohorts.healthy_with_spans:,}"
+    return f"Compared: {cohorts.failed:,} {cohorts.bad} with {cohorts.healthy:,} healthy executions{read}."
 
 
 def unusual(entry: TimelineEntry) -> str | None:

@@ -10,9 +10,11 @@ from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
     AttributeDifference,
+    Cohorts,
     Comparison,
     DataQuality,
     Declared,
+    Distinguishing,
     Divergence,
     ElementChange,
     ExecutionAnalysis,
@@ -134,6 +136,18 @@ WINDOW = PerformanceWindow(
 OTHER_VERSION = AttributeDifference(
     element="router", attribute="service.version", value="2.0", other_value="1.9", spans=3
 )
+COHORTS = Cohorts(bad="failed", failed=4, healthy=36, failed_with_spans=4, healthy_with_spans=36)
+PROVIDER = Distinguishing(
+    attribute="router.provider",
+    value="p2",
+    service="router",
+    failed_share=1.0,
+    healthy_share=0.0833,
+    failed_count=4,
+    healthy_count=3,
+    score=0.9167,
+    same_as=["router router.pool blue"],
+)
 
 
 class OneIncident:
@@ -236,6 +250,8 @@ class OneIncident:
                 )
             ],
             pattern="4 of 4 failures lost the router's answer",
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS,
             next_steps=[STEP],
         )
         return self._answer("timeout_root_cause", answer, job_id, execution_id)
@@ -247,6 +263,8 @@ class OneIncident:
             differences=["240 s against 2.5 s"],
             first_divergence=Divergence(kind="duration", element="runner.execution", detail="240 s against 2.5 s"),
             attributes=[OTHER_VERSION],
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS.model_copy(update={"failed": 1}),
             next_steps=[STEP],
         )
         return self._answer("compare_with_successful", answer, key)
@@ -293,6 +311,8 @@ class OneIncident:
             since=NOW - timedelta(days=1),
             failures=[failure],
             patterns=[pattern],
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS,
             next_steps=[STEP],
         )
         return self._answer("recent_failures", answer, limit, filters)

@@ -59,6 +59,12 @@ def test_other_answers_lead_with_what_matters(incident: OneIncident) -> None:
     assert "4 of 4 failures lost the router's answer" in page["job"].split("## Executions")[0]
     assert "**First divergence** (duration) at `runner.execution`" in page["comparison"]
     assert "- 4 of 4: `region us-east` (such as 2193)" in page["failures"]
+    named = (
+        "- `router router.provider = p2`: 4 failed (100%) against 3 healthy (8%); the same: `router router.pool blue`"
+    )
+    assert named in page["job"].split("## Executions")[0]
+    assert named in page["failures"].split("## Failures")[0]
+    assert "## Rare among its successful peers" in page["comparison"]
     assert "| p95 | 3.0 s | 3.0 s |" in page["performance"]
     assert "⚠ return gap 2 min 36 s ± 1.0 s clock skew between `runner` and `router`" in page["gaps"]
     assert "`modal.inference` not exported; 97% of successful peers have it" in page["gaps"]
@@ -96,7 +102,19 @@ def hostile(value: Any, text: str) -> Any:
         return value
     untrusted = {"service", "operation", "error_message", "anomaly", "anomaly_reason", "evidence", "detail", "pattern"}
     untrusted |= {"affected_service", "affected_operation", "caller", "callee", "failure_point", "region", "model"}
-    untrusted |= {"job_id", "model_id", "element", "recommendation", "why", "message", "sql_or_call"}
+    untrusted |= {
+        "attribute",
+        "value",
+        "job_id",
+        "model_id",
+        "element",
+        "recommendation",
+        "why",
+        "message",
+        "sql_or_call",
+    }
+    if "same_as" in value:
+        value = {**value, "same_as": [text]}
     return {
         key: text if key in untrusted and isinstance(item, str) else hostile(item, text) for key, item in value.items()
     }

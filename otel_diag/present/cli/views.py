@@ -15,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_diag.model import (
+    Cohorts,
     Comparison,
     DataQuality,
+    Distinguishing,
     Divergence,
     ExecutionBrief,
     GapReport,
@@ -39,6 +41,7 @@ from otel_diag.present.text import (
     STATUS_MARKS,
     choose_spans,
     clean,
+    cohort_words,
     counted,
     data_quality_lines,
     duration,
@@ -46,6 +49,8 @@ from otel_diag.present.text import (
     percent,
     seconds,
     some,
+    trait_name,
+    trait_shares,
     unusual,
 )
 
@@ -107,6 +112,7 @@ def job(answer: JobAnalysis) -> RenderableType:
         Text(f"{name}: {answer.failed_executions} of {answer.total_executions} executions failed", style="bold"),
         Text(clean(answer.pattern, 600)),
     ]
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
     rows = [
         [
             _marked(e.status, e.execution_id, e.trace_id),
@@ -129,6 +135,7 @@ def failures(answer: RecentFailures) -> RenderableType:
     ]
     patterns = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in answer.patterns]
     parts += _section("Patterns", _table(["how many", "what they share", "such as"], patterns))
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {f.id}",
@@ -150,6 +157,7 @@ def comparison(answer: Comparison) -> RenderableType:
     rows = [_brief(answer.failed_execution), *map(_brief, answer.similar_successful)]
     parts: list[RenderableType] = [_table(_BRIEF_HEADER, rows, right=(1, 2, 3)), *_divergence(answer.first_divergence)]
     parts += _section("Differences", *_bullets(answer.differences))
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
     return Group(*parts, *next_steps(answer.next_steps))
 
 
@@ -399,6 +407,15 @@ def _size(count: int | None) -> str:
     if count is None:
         return "-"
     return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _distinguishing(found: Sequence[Distinguishing], cohorts: Cohorts | None) -> list[RenderableType]:
+    if not found or cohorts is None:
+        return []
+    title = "Rare among its successful peers" if cohorts.failed == 1 else f"What the {cohorts.bad} ones have"
+    rows = [[trait_name(one), trait_shares(one, cohorts), some(one.same_as, 2) or "-"] for one in found]
+    legend = Text(cohort_words(cohorts), style="dim")
+    return _section(title, _table(["what", "how many", "the same"], rows), legend)
 
 
 def _divergence(first: Divergence | None) -> list[RenderableType]:

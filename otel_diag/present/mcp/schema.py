@@ -12,7 +12,8 @@ def slim(schema: dict[str, Any], *, depth: int = 2) -> dict[str, Any]:
     """A looser JSON schema than ``schema``: whatever is valid there is valid here.
 
     References are resolved, objects deeper than ``depth`` lose their fields, nested objects the list of required ones;
-    titles, defaults and bounds go.
+    titles, defaults and bounds go. What an answer may lack (``distinguishing``, ``data_quality``) keeps its name and
+    type only: it is there when it has something to say, and then its fields speak for themselves.
     """
     return _slim(schema, schema.get("$defs", {}), depth, root=True)
 
@@ -28,11 +29,13 @@ def _slim(node: dict[str, Any], definitions: dict[str, Any], depth: int, *, root
     if "items" in node:
         result["items"] = _slim(node["items"], definitions, depth)
     if "properties" in node and depth > 0:
+        required = node.get("required", [])
         result["properties"] = {
-            name: _slim(child, definitions, depth - 1) for name, child in node["properties"].items()
+            name: _slim(child, definitions, 0 if root and name not in required else depth - 1)
+            for name, child in node["properties"].items()
         }
         if root:
-            result["required"] = node.get("required", [])
+            result["required"] = required
     return result
 
 
