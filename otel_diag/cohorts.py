@@ -26,10 +26,11 @@ from otel_diag.analyse.cohorts import (
     unusual,
 )
 from otel_diag.analyse.summary import Summary
+from otel_diag.analyse.templates import Errors, common_template
 from otel_diag.decode.attributes import load_attributes
 from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
 from otel_diag.reader import BASELINE_AFTER, BASELINE_BEFORE, Reader, Row, Unit, peer_columns, peer_of
-from otel_diag.store.schema import trace_spans, trace_summaries
+from otel_diag.store.schema import execution_rollups, trace_spans, trace_summaries
 
 LOOKED_AT: Final = 2_000
 """Executions with the same root operation and status among which similar ones are sought, the newest."""
@@ -391,3 +392,90 @@ def _traits_of_spans(reader: Reader, rows: Collection[Row]) -> dict[str, dict[in
 
 def _tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# Error texts of two windows.
+
+ERRORS: Final = 10_000
+"""Failures of a window whose error texts are counted, the newest."""
+
+MESSAGES: Final = 500
+"""Different texts of a window, the most frequent: in the statement, digits and the letters of hex numbers are alike."""
+
+_VARYING: Final = "123456789abcdefABCDEF"
+
+
+@dataclass(frozen=True, slots=True)
+class CountedErrors:
+    """``failures``: how many with a text were counted."""
+
+    errors: list[Errors]
+    failures: int
+
+
+def errors_in(reader: Reader, failed: Select[Any]) -> CountedErrors:
+    """The error texts of these failures, which are rows with the columns of :data:`ERROR_COLUMNS`.
+
+    They are grouped where they are stored, as far as a statement can: what is left are few texts to make templates of.
+    """
+    newest = failed.order_by(_S.started_at.desc(), _S.unit_id).limit(ERRORS).subquery("newest").c
+    text = func.coalesce(newest.error_message, newest.error_type)
+    rows = reader.rows(
+        select(
+            func.min(text).label("first_text"),
+            func.max(text).label("last_text"),
+            func.count().label("failures"),
+            func.min(newest.started_at).label("first_seen"),
+            func.max(newest.started_at).label("last_seen"),
+            func.min(newest.unit_id).label("one_unit"),
+            func.max(newest.unit_id).label("other_unit"),
+        )
+        .where(text.is_not(None), text != "")
+        .group_by(func.translate(text, _VARYING, "0" * len(_VARYING)))
+        .order_by(func.count().desc(), func.min(text))
+        .limit(MESSAGES)
+    )
+    errors = [
+        Errors(
+            text=template,
+            count=int(row["failures"]),
+            first_seen=row["first_seen"],
+            last_seen=row["last_seen"],
+            example_ids=tuple(dict.fromkeys((_id_in(row["one_unit"]), _id_in(row["other_unit"])))),
+        )
+        for row in rows
+        if (template := common_template(row["first_text"], row["last_text"])) is not None
+    ]
+    return CountedErrors(errors, sum(one.count for one in errors))
+
+
+ERROR_COLUMNS: Final = (_S.unit_id, _S.started_at, _S.error_message, _S.error_type)
+
+
+def _id_in(unit_id: str) -> int | str:
+    """The execution id of a unit, else its trace id."""
+    trace_id, _, execution_id = unit_id.partition("/")
+    return int(execution_id) if execution_id else trace_id
+
+
+def executions_in(
+    reader: Reader, since: datetime, until: datetime, now: datetime, conditions: Sequence[ColumnElement[bool]] = ()
+) -> float:
+    """About how many executions started in the window, from the hourly sketches; of an hour that is cut, a share.
+
+    ``conditions``: on columns of ``execution_rollups``.
+    """
+    hour = timedelta(hours=1)
+    rollups = execution_rollups.c
+    rows = reader.rows(
+        reader.select(execution_rollups, rollups.bucket_start, func.sum(rollups.sample_count).label("sample_count"))
+        .where(rollups.bucket_start > since - hour, rollups.bucket_start < until, *conditions)
+        .group_by(rollups.bucket_start)
+    )
+    total = 0.0
+    for row in rows:
+        begun, ended = row["bucket_start"], max(min(row["bucket_start"] + hour, now), row["bucket_start"])
+        inside = (min(ended, until) - max(begun, since)).total_seconds()
+        total += int(row["sample_count"]) * min(1.0, max(0.0, inside) / max((ended - begun).total_seconds(), 1.0))
+    return total

@@ -604,6 +604,15 @@ class ExecutionAnalysis(Answer):
     root_cause_type: RootCauseType | None = None
 
 
+class FailurePattern(Answer):
+    """What several failures share. ``count`` of ``total`` failures in the window match."""
+
+    pattern: str
+    count: int
+    total: int
+    example_ids: list[int | str]
+
+
 class JobAnalysis(Answer):
     """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not.
 
@@ -615,6 +624,7 @@ class JobAnalysis(Answer):
     failed_executions: int
     analysis: list[ExecutionAnalysis]
     pattern: str
+    patterns: list[FailurePattern] = []
     distinguishing: list[Distinguishing] = []
     cohorts: Cohorts | None = None
     next_steps: list[NextStep] = []
@@ -686,22 +696,53 @@ class Failure(Answer):
     trace_id: str | None = None
 
 
-class FailurePattern(Answer):
-    """What several failures share. ``count`` of ``total`` failures in the window match."""
+class NewError(Answer):
+    """An error text that the window before did not have; ``<*>`` stands for what varies."""
 
-    pattern: str
+    template: str
     count: int
-    total: int
+    first_seen: datetime
+    example_ids: list[int | str]
+
+
+class GoneError(Answer):
+    """An error text of the window before that this one does not have."""
+
+    template: str
+    count_before: int
+    last_seen: datetime
+
+
+class ChangedError(Answer):
+    """An error text that became more or less frequent; rates are per execution."""
+
+    template: str
+    count: int
+    count_before: int
+    rate: float
+    rate_before: float
     example_ids: list[int | str]
 
 
 class RecentFailures(Answer):
+    """The answer of ``get_recent_failures``. Patterns are sought among the newest ``examined_failures``.
+
+    ``new_errors``, ``gone_errors``, ``changed_errors``: against the window of the same length before ``since``; counts
+    are of ``errors_examined`` failures of this one and ``errors_examined_before`` of that one: all, or very many.
+    """
+
     total_failures: int
     since: datetime
+    examined_failures: int = 0
     failures: list[Failure]
     patterns: list[FailurePattern]
     distinguishing: list[Distinguishing] = []
     cohorts: Cohorts | None = None
+    new_errors: list[NewError] = []
+    gone_errors: list[GoneError] = []
+    changed_errors: list[ChangedError] = []
+    errors_examined: int = 0
+    errors_examined_before: int = 0
     next_steps: list[NextStep] = []
 
 

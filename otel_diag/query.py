@@ -18,7 +18,7 @@ from sqlalchemy import Select, func
 
 from otel_diag import cohorts, questions, statements
 from otel_diag.analyse import compare as comparing
-from otel_diag.analyse import jobs, next_steps, performance, similar, timeline
+from otel_diag.analyse import jobs, next_steps, performance, similar, templates, timeline
 from otel_diag.analyse.baseline import Baseline
 from otel_diag.analyse.summary import summarise
 from otel_diag.ask import guarded_sql
@@ -302,12 +302,14 @@ class Queries:
         shown = self._diagnosed(failed_first[:JOB_EXECUTIONS_SHOWN])
         spans = self._first_spans([row for row in shown if row["trace_id"] is not None])
         contrast = cohorts.of_job(self._reader, rows)
+        peers = [peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]
         analysis = JobAnalysis(
             job_id=job_id,
             total_executions=total or len(rows),
             failed_executions=failed or sum(Status(row["status"]).is_failure for row in rows),
             analysis=[analysis_of_row(row, spans.get(row["trace_id"], ())) for row in shown],
-            pattern=jobs.job_pattern([peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]),
+            pattern=jobs.job_pattern(peers),
+            patterns=jobs.job_patterns(peers),
             distinguishing=contrast.distinguishing,
             cohorts=contrast.cohorts,
         )
@@ -337,10 +339,12 @@ class Queries:
             total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(whole),
             since=since,
             failures=[failure_of_row(row) for row in shown],
+            examined_failures=len(rows),
             patterns=jobs.failure_patterns([peer_of(known.get(row["unit_id"], row)) for row in rows]),
             distinguishing=contrast.distinguishing,
             cohorts=contrast.cohorts,
         )
+        failures = failures.model_copy(update=self._error_changes(narrowing, since, until))
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
@@ -573,6 +577,37 @@ class Queries:
             spans = self._reader.spans(self._reader.trace_bounds([row["trace_id"] for row in part]))
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
+
+    def _error_changes(self, narrowing: Narrowing, since: datetime, until: datetime) -> dict[str, Any]:
+        """The error texts of failures that are new, gone or changed against the window before, as answers have them."""
+        earlier = since - (until - since)
+        counts, trials = [], []
+        for begin, end in ((since, until), (earlier, since)):
+            failed = statements.executions(self._reader, narrowing, begin, end, *cohorts.ERROR_COLUMNS)
+            counts.append(cohorts.errors_in(self._reader, failed))
+            trials.append(self._executions_in(narrowing, begin, end))
+        now, before = counts
+        exposure, exposure_before = (
+            max(number, float(counted.failures)) for number, counted in zip(trials, counts, strict=True)
+        )
+        here, there = templates.counted(now.errors, before.errors)
+        changes = templates.error_changes(here, there, exposure, exposure_before)
+        return {
+            "new_errors": changes.new,
+            "gone_errors": changes.gone,
+            "changed_errors": changes.changed,
+            "errors_examined": now.failures,
+            "errors_examined_before": before.failures,
+        }
+
+    def _executions_in(self, narrowing: Narrowing, since: datetime, until: datetime) -> float:
+        """How many executions could have failed. What they touched or why they failed does not narrow them down."""
+        could = Narrowing(models=narrowing.models, regions=narrowing.regions, jobs=narrowing.jobs)
+        if could.jobs or statements.is_small(self._reader, trace_summaries, since, until):
+            them = statements.executions(self._reader, could, since, until, trace_summaries.c.unit_id)
+            return float(self._reader.count(them))
+        conditions = statements.rollup_conditions(execution_rollups, could)
+        return cohorts.executions_in(self._reader, since, until, self._now(), conditions)
 
     def _unknown_job(self, job_id: str | None) -> NotFound:
         summaries = trace_summaries.c

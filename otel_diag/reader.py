@@ -765,4 +765,5 @@ def peer_of(row: Row) -> Peer:
         error_message=row["error_message"],
         started_at=row["started_at"],
         failure_point=row["failure_point"],
+        service_version=row.get("service_version"),
     )

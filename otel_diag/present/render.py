@@ -18,6 +18,7 @@ from otel_diag.model import (
     Comparison,
     Distinguishing,
     ExecutionBrief,
+    FailurePattern,
     Gap,
     GapReport,
     JobAnalysis,
@@ -40,6 +41,8 @@ from otel_diag.present.text import (
     counted,
     data_quality_lines,
     duration,
+    error_lines,
+    errors_counted,
     key_name,
     percent,
     seconds,
@@ -156,6 +159,7 @@ def job(answer: JobAnalysis) -> str:
         ]
         for e in answer.analysis[:MAX_ROWS]
     ]
+    _patterns(page, answer.patterns)
     _distinguishing(page, answer.distinguishing, answer.cohorts)
     header = ["execution", "status", "duration", "region", "model", "spans", "path", "root cause"]
     page.section("Executions", [*_table(header, rows), *_more(answer.analysis, MAX_ROWS, answer.total_executions)])
@@ -189,12 +193,14 @@ def failures(answer: RecentFailures) -> str:
     """``get_recent_failures``: what failures share first, then each."""
     page = _Page()
     page.add(f"# {counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC")
-    patterns = [
-        f"- {p.count} of {p.total}: {code(p.pattern, MAX_TEXT)} (such as {', '.join(map(str, p.example_ids[:5]))})"
-        for p in answer.patterns[:MAX_ROWS]
-    ]
-    page.section("Patterns", [*patterns, *_more(answer.patterns, MAX_ROWS)])
+    _patterns(page, answer.patterns)
     _distinguishing(page, answer.distinguishing, answer.cohorts)
+    errors = [
+        f"- {words}: {code(template, MAX_TEXT)}" + (f" (such as {_ids(examples)})" if examples else "")
+        for words, template, examples in error_lines(answer)
+    ]
+    said = errors_counted(answer) if errors else None
+    page.section("Errors against the window before", [*errors, *(["", said] if said else [])])
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {code(str(f.id))}",
@@ -312,6 +318,19 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     if cause.evidence_spans:
         page.add(f"Spans:{_spans(cause.evidence_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
+
+
+def _patterns(page: _Page, patterns: Sequence[FailurePattern]) -> None:
+    lines = [
+        f"- {p.count} of {p.total}: {code(p.pattern, MAX_TEXT)} (such as {_ids(p.example_ids)})"
+        for p in patterns[:MAX_ROWS]
+    ]
+    page.section("Patterns", [*lines, *_more(patterns, MAX_ROWS)])
+
+
+def _ids(ids: Sequence[int | str]) -> str:
+    """Execution ids as they are; trace ids are text from elsewhere."""
+    return ", ".join(str(i) if isinstance(i, int) else code(i, 32) for i in ids[:5])
 
 
 def _distinguishing(page: _Page, found: Sequence[Distinguishing], cohorts: Cohorts | None) -> None:

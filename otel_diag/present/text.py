@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import Cohorts, DataQuality, Distinguishing, Status, TimelineEntry
+from otel_diag.model import Cohorts, DataQuality, Distinguishing, RecentFailures, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -85,6 +85,30 @@ def cohort_words(cohorts: Cohorts) -> str:
     if (cohorts.failed_with_spans, cohorts.healthy_with_spans) != (cohorts.failed, cohorts.healthy):
         read = f"; spans were read of {cohorts.failed_with_spans:,} and {cohorts.healthy_with_spans:,}"
     return f"Compared: {cohorts.failed:,} {cohorts.bad} with {cohorts.healthy:,} healthy executions{read}."
+
+
+def error_lines(answer: RecentFailures) -> list[tuple[str, str, Sequence[int | str]]]:
+    """(what happened, template, examples) of error texts that the window before had not, or had more or less often."""
+    new = [
+        (f"new: {one.count:,} since {one.first_seen:%Y-%m-%d %H:%M} UTC", one.template, one.example_ids)
+        for one in answer.new_errors
+    ]
+    changed = [
+        (f"{'more' if one.rate > one.rate_before else 'fewer'}: {one.count:,} against {one.count_before:,}", one)
+        for one in answer.changed_errors
+    ]
+    gone = [
+        (f"gone: {one.count_before:,} before, the last {one.last_seen:%Y-%m-%d %H:%M} UTC", one.template, ())
+        for one in answer.gone_errors
+    ]
+    return [*new, *((words, one.template, one.example_ids) for words, one in changed), *gone]
+
+
+def errors_counted(answer: RecentFailures) -> str | None:
+    """Of how many failures the texts were counted, where it is not all of them."""
+    if answer.errors_examined >= answer.total_failures:
+        return None
+    return f"Counted: {answer.errors_examined:,} of {answer.total_failures:,} failures, the newest that say something."
 
 
 def unusual(entry: TimelineEntry) -> str | None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from otel_diag.analyse.baseline import Peer
 from otel_diag.analyse.compare import Compared, compare
-from otel_diag.analyse.jobs import error_template, failure_patterns, job_pattern
+from otel_diag.analyse.jobs import failure_patterns, job_pattern
 from otel_diag.analyse.similar import nearest_names, rank_similar, similarity
 from otel_diag.analyse.summary import summarise
+from otel_diag.analyse.templates import error_template
 from otel_diag.model import RootCauseType, Status, Trace
 from otel_diag.testing import TraceBuilder
 

@@ -10,6 +10,7 @@ from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
     AttributeDifference,
+    ChangedError,
     Cohorts,
     Comparison,
     DataQuality,
@@ -23,9 +24,11 @@ from otel_diag.model import (
     FailurePattern,
     Gap,
     GapReport,
+    GoneError,
     Hop,
     JobAnalysis,
     MissingHop,
+    NewError,
     NextStep,
     OperationInfo,
     Performance,
@@ -250,6 +253,7 @@ class OneIncident:
                 )
             ],
             pattern="4 of 4 failures lost the router's answer",
+            patterns=[FailurePattern(pattern="version 2.0", count=4, total=4, example_ids=[EXECUTION])],
             distinguishing=[PROVIDER],
             cohorts=COHORTS,
             next_steps=[STEP],
@@ -313,6 +317,16 @@ class OneIncident:
             patterns=[pattern],
             distinguishing=[PROVIDER],
             cohorts=COHORTS,
+            examined_failures=4,
+            new_errors=[NewError(template="no slot <*>", count=3, first_seen=NOW, example_ids=[EXECUTION, TRACE])],
+            gone_errors=[GoneError(template="disk full", count_before=9, last_seen=NOW)],
+            changed_errors=[
+                ChangedError(
+                    template=ERROR, count=40, count_before=4, rate=0.1, rate_before=0.01, example_ids=[EXECUTION]
+                )
+            ],
+            errors_examined=3,
+            errors_examined_before=9,
             next_steps=[STEP],
         )
         return self._answer("recent_failures", answer, limit, filters)

@@ -122,3 +122,58 @@ def test_what_is_read_of_long_traces_is_bounded_and_said(
     assert (failures.cohorts.failed_with_spans, failures.cohorts.healthy_with_spans) == (10, 6)
     assert (None, "region", "eu-west") in named(failures.distinguishing)
     assert failures.distinguishing == queries.recent_failures().distinguishing
+
+
+def test_errors_that_are_new_or_gone_are_told_against_the_window_before(
+    store: Store, work: Work, queries: Queries
+) -> None:
+    earlier = [replace(one, started_at=one.started_at - timedelta(minutes=65)) for one in healthy(25, 300)]
+    before = [replace(one, fault="died", started_at=one.started_at - timedelta(minutes=65)) for one in refused(6, 2300)]
+    dropped = [replace(one, fault="dropped") for one in refused(2, 2400)]
+    send(store, *healthy(25), *earlier, *refused(9), *before, *dropped)
+    work()
+    failures = queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1)))
+    assert (failures.total_failures, failures.examined_failures) == (11, 11)
+    assert (failures.errors_examined, failures.errors_examined_before) == (11, 6)
+    (new,) = failures.new_errors
+    assert (new.template, new.count) == ("connection refused", 9)
+    assert new.first_seen == min(one.started_at for one in refused(9))
+    assert set(new.example_ids) <= {one.execution_id for one in refused(9)}
+    (gone,) = failures.gone_errors
+    assert (gone.template, gone.count_before) == ("prompt file prompts/<*>.txt does not exist", 6)
+    assert gone.last_seen == max(one.started_at for one in before)
+    assert failures.changed_errors == []
+    # Of the same job only: its executions before count, so it is told all the same. Another region has none of it.
+    assert queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1), job_id="job-1")).new_errors == [new]
+    assert queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1), region="eu-west")).new_errors == []
+
+
+def test_nothing_is_new_when_there_was_nothing_before(store: Store, work: Work, queries: Queries) -> None:
+    send(store, *healthy(25), *refused(9))
+    work()
+    failures = queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1)))
+    assert (failures.new_errors, failures.gone_errors, failures.changed_errors) == ([], [], [])
+    assert (failures.errors_examined, failures.errors_examined_before) == (9, 0)
+
+
+def test_error_texts_are_counted_among_the_newest_and_that_is_said(
+    store: Store, work: Work, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohorts, "ERRORS", 5)
+    send(store, *healthy(5), *refused(9))
+    work()
+    failures = queries.recent_failures()
+    assert (failures.total_failures, failures.errors_examined) == (9, 5)
+
+
+def test_a_job_says_what_its_failures_share(store: Store, work: Work, queries: Queries) -> None:
+    late = [replace(one, started_at=NOW - timedelta(minutes=20 - n)) for n, one in enumerate(refused(9))]
+    send(store, *[replace(one, started_at=NOW - timedelta(minutes=60 + n)) for n, one in enumerate(healthy(40))], *late)
+    work()
+    job = queries.timeout_root_cause(job_id="job-1")
+    shared = {pattern.pattern: (pattern.count, pattern.total) for pattern in job.patterns}
+    assert shared["failed before reaching modal.modal.function"] == (9, 9)
+    assert shared["CONNECTION_FAILURE at router.POST"] == (9, 9)
+    begun = "none of 40 failed before "
+    assert begun in job.pattern
+    assert job.pattern.endswith("UTC, 9 of 9 since")

@@ -21,6 +21,7 @@ from otel_diag.model import (
     Distinguishing,
     Divergence,
     ExecutionBrief,
+    FailurePattern,
     GapReport,
     JobAnalysis,
     NextStep,
@@ -45,6 +46,8 @@ from otel_diag.present.text import (
     counted,
     data_quality_lines,
     duration,
+    error_lines,
+    errors_counted,
     key_name,
     percent,
     seconds,
@@ -112,6 +115,7 @@ def job(answer: JobAnalysis) -> RenderableType:
         Text(f"{name}: {answer.failed_executions} of {answer.total_executions} executions failed", style="bold"),
         Text(clean(answer.pattern, 600)),
     ]
+    parts += _patterns(answer.patterns)
     parts += _distinguishing(answer.distinguishing, answer.cohorts)
     rows = [
         [
@@ -133,9 +137,15 @@ def failures(answer: RecentFailures) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC", style="bold")
     ]
-    patterns = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in answer.patterns]
-    parts += _section("Patterns", _table(["how many", "what they share", "such as"], patterns))
+    parts += _patterns(answer.patterns)
     parts += _distinguishing(answer.distinguishing, answer.cohorts)
+    errors = [
+        [words, template, some([str(i) for i in examples]) or "-"] for words, template, examples in error_lines(answer)
+    ]
+    said = errors_counted(answer) if errors else None
+    legend = [Text(said, style="dim")] if said else []
+    table = _table(["how many", "error", "such as"], errors)
+    parts += _section("Errors against the window before", table, *legend)
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {f.id}",
@@ -407,6 +417,11 @@ def _size(count: int | None) -> str:
     if count is None:
         return "-"
     return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _patterns(patterns: Sequence[FailurePattern]) -> list[RenderableType]:
+    rows = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in patterns]
+    return _section("Patterns", _table(["how many", "what they share", "such as"], rows))
 
 
 def _distinguishing(found: Sequence[Distinguishing], cohorts: Cohorts | None) -> list[RenderableType]:
