@@ -68,10 +68,11 @@ def failure_patterns(failures: Sequence[Peer], successful: Sequence[Peer] = ()) 
 
     Half of the failures on one of two models says nothing; nine in ten do. Most frequent first within each.
     """
-    general = merged(filter(None, (error_template(failure.error_message) for failure in failures)))
+    templates = {message: error_template(message) for message in {failure.error_message for failure in failures}}
+    general = merged(filter(None, templates.values()))
     readers: tuple[tuple[str, Callable[[Peer], str | None], float], ...] = (
         ("{}", _cause_and_point, 0.0),
-        ('error "{}"', lambda p: general.get(error_template(p.error_message) or ""), 0.0),
+        ('error "{}"', lambda p: general.get(templates[p.error_message] or ""), 0.0),
         ("failed at {}", lambda p: p.failure_point if p.root_cause_type is None else None, 0.0),
         ("model {}", lambda p: p.model_id, _MOSTLY),
         ("region {}", lambda p: p.region, _MOSTLY),
@@ -247,8 +248,9 @@ def _absent(executions: Sequence[Peer], failed: Sequence[Peer]) -> tuple[str, st
 def _unreached(executions: Sequence[Peer], failed: Sequence[Peer]) -> tuple[str, list[Peer]] | None:
     """The outermost callee that successful executions of the job reach and three in ten failed ones do not."""
     template = HopTemplate.learn([e for e in executions if e.status == Status.COMPLETED])
+    seen = [(e, {*_plain_elements(e)}) for e in failed]
     for (_, callee), share in template.hops.items():
-        without = [e for e in failed if callee not in _plain_elements(e)]
+        without = [e for e, elements in seen if callee not in elements]
         if share >= _EXPECTED and len(without) > 1 and len(without) >= _OFTEN * len(failed):
             return f"failed before reaching {callee}", without
     return None

@@ -50,9 +50,10 @@ def other_rate(count: int, before: int, exposure: float, exposure_before: float)
     if exposure <= 0 or exposure_before <= 0 or count + before == 0:
         return 1.0
     share = exposure / (exposure + exposure_before)
-    upper = _binomial_at_least(count, count + before, share)
-    lower = _binomial_at_least(before, count + before, 1 - share)
-    return min(1.0, 2 * min(upper, lower))
+    trials = count + before
+    if count >= trials * share:
+        return min(1.0, 2 * _binomial_at_least(count, trials, share))
+    return min(1.0, 2 * _binomial_at_least(before, trials, 1 - share))
 
 
 def threshold(smallest: Iterable[float], alpha: float = ALPHA) -> float:
@@ -70,13 +71,15 @@ def threshold(smallest: Iterable[float], alpha: float = ALPHA) -> float:
 
 
 def _binomial_at_least(hits: int, trials: int, share: float) -> float:
-    if hits <= 0:
-        return 1.0
-    if not 0 < share < 1:
-        return float(share >= 1)
-    yes, no = math.log(share), math.log1p(-share)
-    terms = (_log_choose(trials, k) + k * yes + (trials - k) * no for k in range(hits, trials + 1))
-    return min(1.0, math.fsum(map(math.exp, terms)))
+    """For no fewer hits than expected: from there on the terms only fall, and what no longer counts is left out."""
+    term = math.exp(_log_choose(trials, hits) + hits * math.log(share) + (trials - hits) * math.log1p(-share))
+    total = 0.0
+    for k in range(hits, trials + 1):
+        total += term
+        if term <= total * 1e-17:
+            break
+        term *= (trials - k) / (k + 1) * share / (1 - share)
+    return total
 
 
 def _log_factorial(n: int) -> float:
