@@ -460,22 +460,33 @@ def _id_in(unit_id: str) -> int | str:
 
 
 def executions_in(
-    reader: Reader, since: datetime, until: datetime, now: datetime, conditions: Sequence[ColumnElement[bool]] = ()
-) -> float:
-    """About how many executions started in the window, from the hourly sketches; of an hour that is cut, a share.
+    reader: Reader,
+    windows: Sequence[tuple[datetime, datetime]],
+    now: datetime,
+    conditions: Sequence[ColumnElement[bool]] = (),
+) -> list[float]:
+    """About how many executions started in each window, from the hourly sketches; of an hour that is cut, a share.
 
     ``conditions``: on columns of ``execution_rollups``.
     """
-    hour = timedelta(hours=1)
     rollups = execution_rollups.c
+    since, until = min(begin for begin, _ in windows), max(end for _, end in windows)
     rows = reader.rows(
         reader.select(execution_rollups, rollups.bucket_start, func.sum(rollups.sample_count).label("sample_count"))
-        .where(rollups.bucket_start > since - hour, rollups.bucket_start < until, *conditions)
+        .where(rollups.bucket_start > since - _HOUR, rollups.bucket_start < until, *conditions)
         .group_by(rollups.bucket_start)
     )
-    total = 0.0
-    for row in rows:
-        begun, ended = row["bucket_start"], max(min(row["bucket_start"] + hour, now), row["bucket_start"])
-        inside = (min(ended, until) - max(begun, since)).total_seconds()
-        total += int(row["sample_count"]) * min(1.0, max(0.0, inside) / max((ended - begun).total_seconds(), 1.0))
-    return total
+    return [
+        sum(int(row["sample_count"]) * _share_of_hour(row["bucket_start"], begin, end, now) for row in rows)
+        for begin, end in windows
+    ]
+
+
+_HOUR: Final = timedelta(hours=1)
+
+
+def _share_of_hour(hour: datetime, begin: datetime, end: datetime, now: datetime) -> float:
+    """The part of the hour, as far as it has passed, that lies in a window."""
+    passed = max(min(hour + _HOUR, now), hour + timedelta(seconds=1))
+    inside = (min(passed, end) - max(hour, begin)).total_seconds()
+    return min(1.0, max(0.0, inside) / (passed - hour).total_seconds())

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Select, func
+from sqlalchemy import Select, and_, case, func
 
 from otel_diag import cohorts, questions, statements
 from otel_diag.analyse import compare as comparing
@@ -581,14 +581,16 @@ class Queries:
     def _error_changes(self, narrowing: Narrowing, since: datetime, until: datetime) -> dict[str, Any]:
         """The error texts of failures that are new, gone or changed against the window before, as answers have them."""
         earlier = since - (until - since)
-        counts, trials = [], []
-        for begin, end in ((since, until), (earlier, since)):
-            failed = statements.executions(self._reader, narrowing, begin, end, *cohorts.ERROR_COLUMNS)
-            counts.append(cohorts.errors_in(self._reader, failed))
-            trials.append(self._executions_in(narrowing, begin, end))
-        now, before = counts
+        columns = cohorts.ERROR_COLUMNS
+        now, before = (
+            cohorts.errors_in(self._reader, statements.executions(self._reader, narrowing, begin, end, *columns))
+            for begin, end in ((since, until), (earlier, since))
+        )
+        if not now.errors and not before.errors:
+            return {}
+        trials = self._executions_in(narrowing, (since, until), (earlier, since))
         exposure, exposure_before = (
-            max(number, float(counted.failures)) for number, counted in zip(trials, counts, strict=True)
+            max(number, float(counted.failures)) for number, counted in zip(trials, (now, before), strict=True)
         )
         here, there = templates.counted(now.errors, before.errors)
         changes = templates.error_changes(here, there, exposure, exposure_before)
@@ -600,14 +602,21 @@ class Queries:
             "errors_examined_before": before.failures,
         }
 
-    def _executions_in(self, narrowing: Narrowing, since: datetime, until: datetime) -> float:
-        """How many executions could have failed. What they touched or why they failed does not narrow them down."""
+    def _executions_in(self, narrowing: Narrowing, *windows: tuple[datetime, datetime]) -> list[float]:
+        """How many executions could have failed in each window. What they touched or why they failed does not narrow
+        them down."""
         could = Narrowing(models=narrowing.models, regions=narrowing.regions, jobs=narrowing.jobs)
+        since, until = min(begin for begin, _ in windows), max(end for _, end in windows)
         if could.jobs or statements.is_small(self._reader, trace_summaries, since, until):
-            them = statements.executions(self._reader, could, since, until, trace_summaries.c.unit_id)
-            return float(self._reader.count(them))
+            started = trace_summaries.c.started_at
+            counts = [
+                func.count(case((and_(started >= begin, started < end), 1))).label(f"window_{number}")
+                for number, (begin, end) in enumerate(windows)
+            ]
+            (row,) = self._reader.rows(statements.executions(self._reader, could, since, until, *counts))
+            return [float(count) for count in row.values()]
         conditions = statements.rollup_conditions(execution_rollups, could)
-        return cohorts.executions_in(self._reader, since, until, self._now(), conditions)
+        return cohorts.executions_in(self._reader, windows, self._now(), conditions)
 
     def _unknown_job(self, job_id: str | None) -> NotFound:
         summaries = trace_summaries.c

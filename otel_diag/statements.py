@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
+from sqlalchemy.sql import visitors
 
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
@@ -33,7 +34,7 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
         diagnoses.c.content_key == summaries.content_key,
     )
     chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
-    needed = filters.root_causes or any(getattr(column, "table", diagnoses) is diagnoses for column in chosen)
+    needed = filters.root_causes or any(_mentions_diagnosis(column) for column in chosen)
     return (
         reader.select(
             trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed) if needed else None
@@ -41,6 +42,10 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
         .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
         .where(*execution_conditions(filters))
     )
+
+
+def _mentions_diagnosis(column: ColumnElement[Any]) -> bool:
+    return any(getattr(part, "table", None) is diagnoses for part in visitors.iterate(column))
 
 
 def execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:

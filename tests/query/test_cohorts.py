@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from otel_diag import cohorts
+from otel_diag import cohorts, statements
+from otel_diag.ask.intent import Filters as AskedFilters
 from otel_diag.model import Distinguishing
 from otel_diag.query import Filters, Key, Queries
 from otel_diag.store.base import Store
@@ -164,6 +165,19 @@ def test_error_texts_are_counted_among_the_newest_and_that_is_said(
     work()
     failures = queries.recent_failures()
     assert (failures.total_failures, failures.errors_examined) == (9, 5)
+
+
+def test_in_a_large_store_executions_are_counted_by_the_hour(
+    store: Store, work: Work, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "SCANNED_ROWS", 0)
+    hour = NOW.replace(minute=0)
+    earlier = [replace(one, started_at=hour - timedelta(minutes=30)) for one in healthy(20)]
+    send(store, *earlier, *[replace(one, started_at=hour - timedelta(minutes=150)) for one in healthy(5, 200)])
+    work()
+    windows = ((hour - timedelta(hours=1), hour), (hour - timedelta(minutes=150), hour - timedelta(hours=1)))
+    assert queries._executions_in(AskedFilters(), *windows) == [20.0, 2.5]
+    assert queries._executions_in(AskedFilters(regions=("eu-west",)), *windows) == [0.0, 0.0]
 
 
 def test_a_job_says_what_its_failures_share(store: Store, work: Work, queries: Queries) -> None:
