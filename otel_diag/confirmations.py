@@ -12,9 +12,9 @@ from typing import Final
 
 from sqlalchemy import and_, or_
 
-from otel_diag.analyse.jobs import error_template
 from otel_diag.analyse.similar import THRESHOLD, similarity
 from otel_diag.analyse.summary import Summary
+from otel_diag.analyse.templates import error_template
 from otel_diag.errors import BadInput
 from otel_diag.model import MAX_NOTE, MAX_SAID, Confirmation, ConfirmedCause, Report, RootCause, RootCauseType
 from otel_diag.reader import Reader, Row, Unit

@@ -479,12 +479,15 @@ class ReportFinding(Answer):
 
 
 class SimilarCase(Answer):
+    """``executions``: how many of those looked at ran through the same operations and ended with the same status."""
+
     similar_execution_id: int | None
     trace_id: str
     similarity_score: float
     status: Status
     total_duration_ms: float | None
     failure_point: str | None = None
+    executions: int = 1
 
 
 class Claim(Answer):
@@ -630,6 +633,37 @@ class SpanBrief(Answer):
     span_id: str = ""
 
 
+class Distinguishing(Answer):
+    """A value that the failed (or slow) executions have and healthy ones have not: counts, and shares of each cohort.
+
+    ``service`` is null for what holds for the execution. ``score``: difference of the shares. ``same_as``: other
+    attributes with the very same executions.
+    """
+
+    attribute: str
+    value: str
+    service: str | None = None
+    failed_share: float
+    healthy_share: float
+    failed_count: int
+    healthy_count: int
+    score: float
+    same_as: list[str] = []
+
+
+class Cohorts(Answer):
+    """How many executions were compared; of some the spans were not read, there being too many.
+
+    ``bad``: what the first cohort is; "slow" where nothing failed.
+    """
+
+    bad: Literal["failed", "slow"]
+    failed: int
+    healthy: int
+    failed_with_spans: int
+    healthy_with_spans: int
+
+
 class ExecutionAnalysis(Answer):
     execution_id: int | None
     trace_id: str | None
@@ -642,14 +676,29 @@ class ExecutionAnalysis(Answer):
     root_cause_type: RootCauseType | None = None
 
 
+class FailurePattern(Answer):
+    """What several failures share. ``count`` of ``total`` failures in the window match."""
+
+    pattern: str
+    count: int
+    total: int
+    example_ids: list[int | str]
+
+
 class JobAnalysis(Answer):
-    """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not."""
+    """The answer of ``find_timeout_root_cause``. Lists are capped; the totals are not.
+
+    ``distinguishing``: what the failed executions have and healthy ones have not, of those that ``cohorts`` counts.
+    """
 
     job_id: str | None
     total_executions: int
     failed_executions: int
     analysis: list[ExecutionAnalysis]
     pattern: str
+    patterns: list[FailurePattern] = []
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
     next_steps: list[NextStep] = []
 
 
@@ -668,6 +717,19 @@ class ExecutionBrief(Answer):
     similarity_score: float | None = None
 
 
+class AttributeDifference(Answer):
+    """An attribute with another value in corresponding spans, ``spans`` of them. None: it is not there.
+
+    ``element``: the service where it holds for all of it (resource attributes, version), else ``service.operation``.
+    """
+
+    element: str
+    attribute: str
+    value: str | None
+    other_value: str | None
+    spans: int
+
+
 class Divergence(Answer):
     """The first place, in causal order, where two traces differ."""
 
@@ -678,12 +740,18 @@ class Divergence(Answer):
 
 
 class Comparison(Answer):
-    """The answer of ``compare_with_successful``."""
+    """The answer of ``compare_with_successful``.
+
+    ``differences`` and ``attributes`` are against the nearest; ``distinguishing`` is what hardly any peer has.
+    """
 
     failed_execution: ExecutionBrief
     similar_successful: list[ExecutionBrief]
     differences: list[str]
     first_divergence: Divergence | None
+    attributes: list[AttributeDifference] = []
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
     next_steps: list[NextStep] = []
 
 
@@ -700,20 +768,53 @@ class Failure(Answer):
     trace_id: str | None = None
 
 
-class FailurePattern(Answer):
-    """What several failures share. ``count`` of ``total`` failures in the window match."""
+class NewError(Answer):
+    """An error text that the window before did not have; ``<*>`` stands for what varies."""
 
-    pattern: str
+    template: str
     count: int
-    total: int
+    first_seen: datetime
+    example_ids: list[int | str]
+
+
+class GoneError(Answer):
+    """An error text of the window before that this one does not have."""
+
+    template: str
+    count_before: int
+    last_seen: datetime
+
+
+class ChangedError(Answer):
+    """An error text that became more or less frequent; rates are per execution."""
+
+    template: str
+    count: int
+    count_before: int
+    rate: float
+    rate_before: float
     example_ids: list[int | str]
 
 
 class RecentFailures(Answer):
+    """The answer of ``get_recent_failures``. Patterns are sought among the newest ``examined_failures``.
+
+    ``new_errors``, ``gone_errors``, ``changed_errors``: against the window of the same length before ``since``; counts
+    are of ``errors_examined`` failures of this one and ``errors_examined_before`` of that one: all, or very many.
+    """
+
     total_failures: int
     since: datetime
+    examined_failures: int = 0
     failures: list[Failure]
     patterns: list[FailurePattern]
+    distinguishing: list[Distinguishing] = []
+    cohorts: Cohorts | None = None
+    new_errors: list[NewError] = []
+    gone_errors: list[GoneError] = []
+    changed_errors: list[ChangedError] = []
+    errors_examined: int = 0
+    errors_examined_before: int = 0
     next_steps: list[NextStep] = []
 
 
@@ -811,14 +912,53 @@ class QueryAnswer(Answer):
     next_steps: list[NextStep] = []
 
 
+class ElementChange(Answer):
+    """All spans of one ``service.operation`` on both sides; ms are sums of their durations."""
+
+    element: str
+    left_count: int
+    right_count: int
+    left_failed: int
+    right_failed: int
+    left_ms: float
+    right_ms: float
+
+
+class ServiceTime(Answer):
+    """Self time of a service's spans, in ms; None: it has no span there."""
+
+    service: str
+    left_ms: float | None
+    right_ms: float | None
+
+
+class SpanChange(Answer):
+    """One span that is on one side only, or changed against the one it corresponds to."""
+
+    kind: Literal["only_left", "only_right", "status", "duration"]
+    element: str
+    detail: str
+    left_span_id: str | None
+    right_span_id: str | None
+
+
 class TraceDiff(Answer):
-    """Two traces side by side: what only one has, what changed status or duration."""
+    """Two traces side by side. ``summary``: at most 40 lines, of traces of any length.
+
+    ``changes`` holds all of the ``total_changes`` spans that differ, or none when there are more than 40.
+    """
 
     left: ExecutionBrief
     right: ExecutionBrief
     similarity_score: float
+    summary: list[str] = []
     differences: list[str]
     first_divergence: Divergence | None
+    attributes: list[AttributeDifference] = []
+    elements: list[ElementChange] = []
+    services: list[ServiceTime] = []
+    changes: list[SpanChange] = []
+    total_changes: int = 0
 
 
 class SearchPage(Answer):

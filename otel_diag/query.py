@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Select, func
+from sqlalchemy import Select, and_, case, func
 
-from otel_diag import questions, statements
+from otel_diag import cohorts, questions, statements
 from otel_diag.analyse import compare as comparing
-from otel_diag.analyse import jobs, next_steps, performance, similar, timeline
-from otel_diag.analyse.baseline import Baseline, Peer
-from otel_diag.analyse.summary import Summary, summarise
+from otel_diag.analyse import jobs, next_steps, performance, similar, templates, timeline
+from otel_diag.analyse.baseline import Baseline
+from otel_diag.analyse.summary import summarise
 from otel_diag.ask import guarded_sql
 from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
 from otel_diag.ask.intent import Filters as Narrowing
@@ -53,7 +53,6 @@ from otel_diag.model import (
     ServiceEdge,
     ServiceInfo,
     ServiceMap,
-    SimilarCase,
     Span,
     SqlResult,
     Status,
@@ -75,8 +74,6 @@ from otel_diag.store.schema import (
 from otel_diag.summaries import fold_declared, portions, summary_row
 
 DEFAULT_WINDOW = timedelta(hours=24)
-SIMILAR_CANDIDATES = 300
-SIMILAR_LIMIT = 5
 MAX_LISTED = 5_000
 """Spans, gaps, ... of one trace in an answer; its ``total_spans`` says how many there are."""
 JOB_EXECUTIONS_SHOWN = 20
@@ -177,7 +174,7 @@ class Queries:
         if (advice := recommendation_of(causes)) is not None:
             parts["recommendations"] = [*report.recommendations, advice]
         if analysis_type in ("full", "similar"):
-            parts["similar_cases"] = self._similar(unit)
+            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, summarise(unit.trace))
         if analysis_type in ("similar", "gaps"):
             parts |= {"recommendations": [], "timing_breakdown": {}}
         if analysis_type == "gaps":
@@ -226,28 +223,38 @@ class Queries:
     def compare_with_successful(self, key: Key) -> Comparison:
         unit = self._unit(key)
         summary = summarise(unit.trace)
-        ranked = self._nearest_successful(unit, summary)
-        differences: list[str] = ["no successful execution of this kind is stored to compare with"]
-        divergence = None
+        ranked = cohorts.nearest_successful(self._reader, unit, summary)
+        compared = None
         if ranked:
-            differences, divergence, _ = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+            compared = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+        contrast = cohorts.of_execution(self._reader, unit, summary)
+        nothing = ["no successful execution of this kind is stored to compare with"]
         comparison = Comparison(
             failed_execution=brief_of_unit(unit.trace, summary),
             similar_successful=[brief_of_peer(peer, score) for peer, score in ranked],
-            differences=differences,
-            first_divergence=divergence,
+            differences=nothing if compared is None else compared.differences,
+            first_divergence=None if compared is None else compared.first_divergence,
+            attributes=[] if compared is None else compared.attributes,
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
         return comparison.model_copy(update={"next_steps": next_steps.after_comparison(comparison)})
 
     def compare(self, left: Key, right: Key) -> TraceDiff:
         one, other = self._unit(left), self._unit(right)
-        differences, divergence, score = comparing.compare(one.trace, other.trace)
+        compared, changes = comparing.diff(one.trace, other.trace)
         return TraceDiff(
             left=brief_of_unit(one.trace, summarise(one.trace)),
             right=brief_of_unit(other.trace, summarise(other.trace)),
-            similarity_score=score,
-            differences=differences,
-            first_divergence=divergence,
+            similarity_score=compared.similarity,
+            summary=changes.summary,
+            differences=compared.differences,
+            first_divergence=compared.first_divergence,
+            attributes=compared.attributes,
+            elements=changes.elements,
+            services=changes.services,
+            changes=changes.spans,
+            total_changes=changes.total_spans,
         )
 
     def raw_trace(self, trace_id: str, *, after: str = "", limit: int | None = None) -> Mapping[str, Any]:
@@ -300,12 +307,17 @@ class Queries:
         failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
         shown = self._diagnosed(failed_first[:JOB_EXECUTIONS_SHOWN])
         spans = self._first_spans([row for row in shown if row["trace_id"] is not None])
+        contrast = cohorts.of_job(self._reader, rows)
+        peers = [peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]
         analysis = JobAnalysis(
             job_id=job_id,
             total_executions=total or len(rows),
             failed_executions=failed or sum(Status(row["status"]).is_failure for row in rows),
             analysis=[analysis_of_row(row, spans.get(row["trace_id"], ())) for row in shown],
-            pattern=jobs.job_pattern([peer_of(row) for row in [*shown, *failed_first[JOB_EXECUTIONS_SHOWN:]]]),
+            pattern=jobs.job_pattern(peers),
+            patterns=jobs.job_patterns(peers),
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
         return analysis.model_copy(update={"next_steps": next_steps.after_job(analysis)})
 
@@ -321,17 +333,24 @@ class Queries:
         narrowing = replace(narrowing, statuses=failed)
         newest_first = trace_summaries.c.started_at.desc()
         # Patterns are sought among many rows, of which few columns matter; what is shown is read whole.
-        among = statements.executions(self._reader, narrowing, since, until, *pattern_columns()).order_by(newest_first)
+        columns = {column.name: column for column in (*pattern_columns(), *cohorts.MEMBER_COLUMNS)}.values()
+        among = statements.executions(self._reader, narrowing, since, until, *columns).order_by(newest_first)
         whole = statements.executions(self._reader, narrowing, since, until).order_by(newest_first)
         rows = self._reader.rows(among.limit(PATTERN_ROWS))
         shown = self._diagnosed(self._reader.rows(whole.limit(limit)))
         known = {row["unit_id"]: row for row in shown}
+        touched = replace(narrowing, statuses=(), root_causes=(), text=None)
+        contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
         failures = RecentFailures(
             total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(whole),
             since=since,
             failures=[failure_of_row(row) for row in shown],
+            examined_failures=len(rows),
             patterns=jobs.failure_patterns([peer_of(known.get(row["unit_id"], row)) for row in rows]),
+            distinguishing=contrast.distinguishing,
+            cohorts=contrast.cohorts,
         )
+        failures = failures.model_copy(update=self._error_changes(narrowing, since, until))
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
@@ -543,27 +562,6 @@ class Queries:
     def _settle(self) -> timedelta:
         return timedelta(seconds=self._settings.settle_seconds)
 
-    def _similar(self, unit: Unit) -> list[SimilarCase]:
-        summary = summarise(unit.trace)
-        root = (summary.root_service, summary.root_operation)
-        candidates = self._reader.peers(unit, root, status=None, limit=SIMILAR_CANDIDATES)
-        return [
-            SimilarCase(
-                similar_execution_id=peer.execution_id,
-                trace_id=peer.trace_id or "",
-                similarity_score=score,
-                status=peer.status,
-                total_duration_ms=peer.duration_ms,
-                failure_point=peer.failure_point,
-            )
-            for peer, score in similar.rank_similar(summary, candidates, limit=SIMILAR_LIMIT)
-        ]
-
-    def _nearest_successful(self, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
-        """Successful peers, nearest first. No threshold: what failed early has little in common with any of them."""
-        candidates = self._reader.peers(unit, (summary.root_service, summary.root_operation), limit=SIMILAR_CANDIDATES)
-        return similar.rank_similar(summary, candidates, limit=3, threshold=0.0)
-
     def _diagnosed(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with their root causes; failures are judged now where the worker has not come to them yet."""
         due = [row for row in rows if row["root_cause_type"] is None and Status(row["status"]).is_failure]
@@ -591,6 +589,46 @@ class Queries:
             spans = self._reader.spans(self._reader.trace_bounds([row["trace_id"] for row in part]))
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
+
+    def _error_changes(self, narrowing: Narrowing, since: datetime, until: datetime) -> dict[str, Any]:
+        """The error texts of failures that are new, gone or changed against the window before, as answers have them."""
+        earlier = since - (until - since)
+        columns = cohorts.ERROR_COLUMNS
+        now, before = (
+            cohorts.errors_in(self._reader, statements.executions(self._reader, narrowing, begin, end, *columns))
+            for begin, end in ((since, until), (earlier, since))
+        )
+        if not now.errors and not before.errors:
+            return {}
+        trials = self._executions_in(narrowing, (since, until), (earlier, since))
+        exposure, exposure_before = (
+            max(number, float(counted.failures)) for number, counted in zip(trials, (now, before), strict=True)
+        )
+        here, there = templates.counted(now.errors, before.errors)
+        changes = templates.error_changes(here, there, exposure, exposure_before)
+        return {
+            "new_errors": changes.new,
+            "gone_errors": changes.gone,
+            "changed_errors": changes.changed,
+            "errors_examined": now.failures,
+            "errors_examined_before": before.failures,
+        }
+
+    def _executions_in(self, narrowing: Narrowing, *windows: tuple[datetime, datetime]) -> list[float]:
+        """How many executions could have failed in each window. What they touched or why they failed does not narrow
+        them down."""
+        could = Narrowing(models=narrowing.models, regions=narrowing.regions, jobs=narrowing.jobs)
+        since, until = min(begin for begin, _ in windows), max(end for _, end in windows)
+        if could.jobs or statements.is_small(self._reader, trace_summaries, since, until):
+            started = trace_summaries.c.started_at
+            counts = [
+                func.count(case((and_(started >= begin, started < end), 1))).label(f"window_{number}")
+                for number, (begin, end) in enumerate(windows)
+            ]
+            (row,) = self._reader.rows(statements.executions(self._reader, could, since, until, *counts))
+            return [float(count) for count in row.values()]
+        conditions = statements.rollup_conditions(execution_rollups, could)
+        return cohorts.executions_in(self._reader, windows, self._now(), conditions)
 
     def _unknown_job(self, job_id: str | None) -> NotFound:
         summaries = trace_summaries.c

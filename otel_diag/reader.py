@@ -597,7 +597,7 @@ class Reader:
     def _candidates(self, unit: Unit, limit: int) -> Select[Any]:
         summaries, day = trace_summaries.c, _day(unit.trace)
         return (
-            self.select(trace_summaries, *_peer_columns())
+            self.select(trace_summaries, *peer_columns())
             .where(
                 summaries.span_count > 0,
                 summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
@@ -778,7 +778,8 @@ def pattern_columns() -> list[Column[Any]]:
     return [*(trace_summaries.c[name] for name in _PATTERN_COLUMNS), diagnoses.c.root_cause_type]
 
 
-def _peer_columns() -> list[Column[Any]]:
+def peer_columns() -> list[Column[Any]]:
+    """What :func:`peer_of` needs for a peer with its shape."""
     return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops", "complete", "services")]
 
 
@@ -800,4 +801,5 @@ def peer_of(row: Row) -> Peer:
         started_at=row["started_at"],
         failure_point=row["failure_point"],
         complete=row.get("complete", True),
+        service_version=row.get("service_version"),
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
+from sqlalchemy.sql import visitors
 
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
@@ -33,14 +34,22 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
         diagnoses.c.content_key == summaries.content_key,
     )
     chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
+    needed = filters.root_causes or any(_mentions_diagnosis(column) for column in chosen)
     return (
-        reader.select(trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed))
+        reader.select(
+            trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed) if needed else None
+        )
         .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
-        .where(*_execution_conditions(filters))
+        .where(*execution_conditions(filters))
     )
 
 
-def _execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
+def _mentions_diagnosis(column: ColumnElement[Any]) -> bool:
+    return any(getattr(part, "table", None) is diagnoses for part in visitors.iterate(column))
+
+
+def execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """What the filters ask of a row of ``trace_summaries``; root causes ask it of its diagnosis."""
     summaries = trace_summaries.c
     conditions = [
         *_any_of(summaries.model_id, filters.models),
@@ -103,11 +112,7 @@ def rollups(
     operation apply to operations only: see :func:`can_use_rollups`.
     """
     columns = table.c
-    conditions = [
-        *_any_of(columns.model_id, filters.models),
-        *_any_of(columns.region, filters.regions),
-        *_any_of(columns.status, filters.statuses),
-    ]
+    conditions = rollup_conditions(table, filters)
     if table is operation_rollups:
         conditions += [*_any_of(columns.service, filters.services), *_of_operations(columns, filters)]
     counted = (func.sum(columns.sample_count).label("sample_count"), func.sum(columns.sum_ms).label("sum_ms"))
@@ -116,6 +121,15 @@ def rollups(
         .where(columns.bucket_start >= since, columns.bucket_start < until, *conditions)
         .group_by(*keys, columns.status, columns.latency_bucket)
     )
+
+
+def rollup_conditions(table: Table, filters: Filters) -> list[ColumnElement[bool]]:
+    """What the filters ask of sketches of any kind."""
+    return [
+        *_any_of(table.c.model_id, filters.models),
+        *_any_of(table.c.region, filters.regions),
+        *_any_of(table.c.status, filters.statuses),
+    ]
 
 
 SCANNED_ROWS = 100_000

@@ -141,6 +141,7 @@ class Peer:
     error_message: str | None = None
     started_at: datetime | None = None
     failure_point: str | None = None
+    service_version: str | None = None
     verdict: str | None = None
     complete: bool = True
     services: tuple[str, ...] = ()

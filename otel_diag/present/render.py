@@ -15,9 +15,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from otel_diag.model import (
+    Cohorts,
     Comparison,
     ConfirmedCause,
+    Distinguishing,
     ExecutionBrief,
+    FailurePattern,
     Gap,
     GapReport,
     JobAnalysis,
@@ -37,13 +40,18 @@ from otel_diag.present.text import (
     age,
     choose_spans,
     clean,
+    cohort_words,
     counted,
     data_quality_lines,
     duration,
+    error_lines,
+    errors_counted,
     further_claims,
     key_name,
     percent,
     seconds,
+    trait_name,
+    trait_shares,
     unusual,
 )
 
@@ -123,7 +131,9 @@ def report(answer: Report, timeline: Timeline) -> str:
     page.section("Recommendations", [f"- {prose(text)}" for text in extra[:MAX_ROWS]])
     cases = [
         f"- {key_name(c.similar_execution_id, c.trace_id)}: {percent(c.similarity_score)} similar, {c.status}, "
-        f"{duration(c.total_duration_ms)}" + (f", failed at {code(c.failure_point)}" if c.failure_point else "")
+        f"{duration(c.total_duration_ms)}"
+        + (f", failed at {code(c.failure_point)}" if c.failure_point else "")
+        + (f" (one of {c.executions:,} alike)" if c.executions > 1 else "")
         for c in answer.similar_cases[:MAX_ROWS]
     ]
     page.section("Similar executions", [*cases, *_more(answer.similar_cases, MAX_ROWS)])
@@ -157,6 +167,8 @@ def job(answer: JobAnalysis) -> str:
         ]
         for e in answer.analysis[:MAX_ROWS]
     ]
+    _patterns(page, answer.patterns)
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
     header = ["execution", "status", "duration", "region", "model", "spans", "path", "root cause"]
     page.section("Executions", [*_table(header, rows), *_more(answer.analysis, MAX_ROWS, answer.total_executions)])
     _next_steps(page, answer.next_steps)
@@ -176,6 +188,7 @@ def comparison(answer: Comparison) -> str:
         page.add("", f"**First divergence** ({first.kind}) at {code(first.element)}: {code(first.detail, MAX_TEXT)}")
     differences = [f"- {code(text, MAX_TEXT)}" for text in answer.differences[:MAX_ROWS]]
     page.section("Differences", [*differences, *_more(answer.differences, MAX_ROWS)])
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
     briefs = [failed, *answer.similar_successful]
     page.section("Compared", _table(_BRIEF_HEADER, [_brief_row(brief) for brief in briefs[:MAX_ROWS]]))
     if not answer.similar_successful:
@@ -188,11 +201,14 @@ def failures(answer: RecentFailures) -> str:
     """``get_recent_failures``: what failures share first, then each."""
     page = _Page()
     page.add(f"# {counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC")
-    patterns = [
-        f"- {p.count} of {p.total}: {code(p.pattern, MAX_TEXT)} (such as {', '.join(map(str, p.example_ids[:5]))})"
-        for p in answer.patterns[:MAX_ROWS]
+    _patterns(page, answer.patterns)
+    _distinguishing(page, answer.distinguishing, answer.cohorts)
+    errors = [
+        f"- {words}: {code(template, MAX_TEXT)}" + (f" (such as {_ids(examples)})" if examples else "")
+        for words, template, examples in error_lines(answer)
     ]
-    page.section("Patterns", [*patterns, *_more(answer.patterns, MAX_ROWS)])
+    said = errors_counted(answer) if errors else None
+    page.section("Errors against the window before", [*errors, *(["", said] if said else [])])
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {code(str(f.id))}",
@@ -332,6 +348,31 @@ def _evidence(page: _Page, answer: Report) -> None:
     page.section("Evidence", [*lines, *_more(claims, MAX_CLAIMS)])
     if answer.evidence_ledger and len(query := answer.evidence_ledger[0].query) <= MAX_TEXT:
         page.add("", f"Rows of the first claim: {code(query, MAX_TEXT)}")
+
+
+def _patterns(page: _Page, patterns: Sequence[FailurePattern]) -> None:
+    lines = [
+        f"- {p.count} of {p.total}: {code(p.pattern, MAX_TEXT)} (such as {_ids(p.example_ids)})"
+        for p in patterns[:MAX_ROWS]
+    ]
+    page.section("Patterns", [*lines, *_more(patterns, MAX_ROWS)])
+
+
+def _ids(ids: Sequence[int | str]) -> str:
+    """Execution ids as they are; trace ids are text from elsewhere."""
+    return ", ".join(str(i) if isinstance(i, int) else code(i, 32) for i in ids[:5])
+
+
+def _distinguishing(page: _Page, found: Sequence[Distinguishing], cohorts: Cohorts | None) -> None:
+    if not found or cohorts is None:
+        return
+    title = "Rare among its successful peers" if cohorts.failed == 1 else f"What the {cohorts.bad} ones have"
+    lines = [
+        f"- {code(trait_name(one), MAX_TEXT)}: {trait_shares(one, cohorts)}"
+        + (f"; the same: {', '.join(map(code, one.same_as))}" if one.same_as else "")
+        for one in found[:MAX_ROWS]
+    ]
+    page.section(title, [cohort_words(cohorts), "", *lines])
 
 
 def _gap(gap: Gap) -> str:

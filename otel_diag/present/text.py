@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from otel_diag.errors import NotFound, OtelDiagError
-from otel_diag.model import Claim, DataQuality, Report, Status, TimelineEntry
+from otel_diag.model import Claim, Cohorts, DataQuality, Distinguishing, RecentFailures, Report, Status, TimelineEntry
 
 STATUS_MARKS = {Status.COMPLETED: "✔", Status.FAILED: "✖", Status.TIMEOUT: "⏱", Status.RUNNING: "…"}
 
@@ -72,6 +72,53 @@ def hint_of(error: OtelDiagError) -> str:
     if isinstance(error, NotFound) and any(near not in error.hint for near in error.nearest):
         return f"{error.hint} Nearest: {', '.join(error.nearest)}.".strip()
     return error.hint
+
+
+def trait_name(one: Distinguishing) -> str:
+    """``router router.provider = p2``: untrusted, to be cleaned or put into code."""
+    return f"{f'{one.service} ' if one.service else ''}{one.attribute} = {one.value}"
+
+
+def trait_shares(one: Distinguishing, cohorts: Cohorts) -> str:
+    """How many of each cohort have it; of a single execution only how many of its peers."""
+    healthy = f"{one.healthy_count:,} healthy ({percent(one.healthy_share)})"
+    if cohorts.failed == 1:
+        return f"only in {healthy}"
+    return f"{one.failed_count:,} {cohorts.bad} ({percent(one.failed_share)}) against {healthy}"
+
+
+def cohort_words(cohorts: Cohorts) -> str:
+    """What was compared, and of how many the spans were read."""
+    if cohorts.failed == 1:
+        return f"Compared with {cohorts.healthy:,} successful executions."
+    read = ""
+    if (cohorts.failed_with_spans, cohorts.healthy_with_spans) != (cohorts.failed, cohorts.healthy):
+        read = f"; spans were read of {cohorts.failed_with_spans:,} and {cohorts.healthy_with_spans:,}"
+    return f"Compared: {cohorts.failed:,} {cohorts.bad} with {cohorts.healthy:,} healthy executions{read}."
+
+
+def error_lines(answer: RecentFailures) -> list[tuple[str, str, Sequence[int | str]]]:
+    """(what happened, template, examples) of error texts that the window before had not, or had more or less often."""
+    new = [
+        (f"new: {one.count:,} since {one.first_seen:%Y-%m-%d %H:%M} UTC", one.template, one.example_ids)
+        for one in answer.new_errors
+    ]
+    changed = [
+        (f"{'more' if one.rate > one.rate_before else 'fewer'}: {one.count:,} against {one.count_before:,}", one)
+        for one in answer.changed_errors
+    ]
+    gone = [
+        (f"gone: {one.count_before:,} before, the last {one.last_seen:%Y-%m-%d %H:%M} UTC", one.template, ())
+        for one in answer.gone_errors
+    ]
+    return [*new, *((words, one.template, one.example_ids) for words, one in changed), *gone]
+
+
+def errors_counted(answer: RecentFailures) -> str | None:
+    """Of how many failures the texts were counted, where it is not all of them."""
+    if answer.errors_examined >= answer.total_failures:
+        return None
+    return f"Counted: {answer.errors_examined:,} of {answer.total_failures:,} failures, the newest that say something."
 
 
 def unusual(entry: TimelineEntry) -> str | None:

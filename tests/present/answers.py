@@ -9,22 +9,29 @@ from typing import Any
 from otel_diag.errors import BadInput, NotFound
 from otel_diag.model import (
     AnalysisType,
+    AttributeDifference,
+    ChangedError,
     Claim,
+    Cohorts,
     Comparison,
     Confirmation,
     ConfirmedCause,
     DataQuality,
     Declared,
+    Distinguishing,
     Divergence,
+    ElementChange,
     ExecutionAnalysis,
     ExecutionBrief,
     Failure,
     FailurePattern,
     Gap,
     GapReport,
+    GoneError,
     Hop,
     JobAnalysis,
     MissingHop,
+    NewError,
     NextStep,
     OperationInfo,
     Performance,
@@ -39,6 +46,7 @@ from otel_diag.model import (
     ServiceEdge,
     ServiceInfo,
     ServiceMap,
+    ServiceTime,
     SimilarCase,
     SpanBrief,
     SqlResult,
@@ -131,6 +139,21 @@ WINDOW = PerformanceWindow(
     p50_duration_sec=2.3,
     p95_duration_sec=3.0,
     p99_duration_sec=3.2,
+)
+OTHER_VERSION = AttributeDifference(
+    element="router", attribute="service.version", value="2.0", other_value="1.9", spans=3
+)
+COHORTS = Cohorts(bad="failed", failed=4, healthy=36, failed_with_spans=4, healthy_with_spans=36)
+PROVIDER = Distinguishing(
+    attribute="router.provider",
+    value="p2",
+    service="router",
+    failed_share=1.0,
+    healthy_share=0.0833,
+    failed_count=4,
+    healthy_count=3,
+    score=0.9167,
+    same_as=["router router.pool blue"],
 )
 
 
@@ -256,6 +279,9 @@ class OneIncident:
                 )
             ],
             pattern="4 of 4 failures lost the router's answer",
+            patterns=[FailurePattern(pattern="version 2.0", count=4, total=4, example_ids=[EXECUTION])],
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS,
             next_steps=[STEP],
         )
         return self._answer("timeout_root_cause", answer, job_id, execution_id)
@@ -266,13 +292,35 @@ class OneIncident:
             similar_successful=[HEALTHY],
             differences=["240 s against 2.5 s"],
             first_divergence=Divergence(kind="duration", element="runner.execution", detail="240 s against 2.5 s"),
+            attributes=[OTHER_VERSION],
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS.model_copy(update={"failed": 1}),
             next_steps=[STEP],
         )
         return self._answer("compare_with_successful", answer, key)
 
     def compare(self, left: Key, right: Key) -> TraceDiff:
         answer = TraceDiff(
-            left=BRIEF, right=HEALTHY, similarity_score=0.91, differences=["slower"], first_divergence=None
+            left=BRIEF,
+            right=HEALTHY,
+            similarity_score=0.91,
+            summary=["router.SELECT orders: 401 times against once, +2,310 ms"],
+            differences=["slower"],
+            first_divergence=None,
+            attributes=[OTHER_VERSION],
+            elements=[
+                ElementChange(
+                    element="router.SELECT orders",
+                    left_count=401,
+                    right_count=1,
+                    left_failed=0,
+                    right_failed=0,
+                    left_ms=2_316.0,
+                    right_ms=6.0,
+                )
+            ],
+            services=[ServiceTime(service="router", left_ms=2_400.0, right_ms=90.0)],
+            total_changes=400,
         )
         return self._answer("compare", answer, left, right)
 
@@ -293,6 +341,18 @@ class OneIncident:
             since=NOW - timedelta(days=1),
             failures=[failure],
             patterns=[pattern],
+            distinguishing=[PROVIDER],
+            cohorts=COHORTS,
+            examined_failures=4,
+            new_errors=[NewError(template="no slot <*>", count=3, first_seen=NOW, example_ids=[EXECUTION, TRACE])],
+            gone_errors=[GoneError(template="disk full", count_before=9, last_seen=NOW)],
+            changed_errors=[
+                ChangedError(
+                    template=ERROR, count=40, count_before=4, rate=0.1, rate_before=0.01, example_ids=[EXECUTION]
+                )
+            ],
+            errors_examined=3,
+            errors_examined_before=9,
             next_steps=[STEP],
         )
         return self._answer("recent_failures", answer, limit, filters)

@@ -68,6 +68,12 @@ def test_other_answers_lead_with_what_matters(incident: OneIncident) -> None:
     assert "4 of 4 failures lost the router's answer" in page["job"].split("## Executions")[0]
     assert "**First divergence** (duration) at `runner.execution`" in page["comparison"]
     assert "- 4 of 4: `region us-east` (such as 2193)" in page["failures"]
+    named = (
+        "- `router router.provider = p2`: 4 failed (100%) against 3 healthy (8%); the same: `router router.pool blue`"
+    )
+    assert named in page["job"].split("## Executions")[0]
+    assert named in page["failures"].split("## Failures")[0]
+    assert "## Rare among its successful peers" in page["comparison"]
     assert "| p95 | 3.0 s | 3.0 s |" in page["performance"]
     assert "⚠ return gap 2 min 36 s ± 1.0 s clock skew between `runner` and `router`" in page["gaps"]
     assert "`modal.inference` not exported; 97% of successful peers have it" in page["gaps"]
@@ -121,6 +127,9 @@ def hostile(value: Any, text: str) -> Any:
         "message",
         "sql_or_call",
     }
+    untrusted |= {"attribute", "value", "template"}
+    if "same_as" in value:
+        value = {**value, "same_as": [text]}
     return {
         key: text if key in untrusted and isinstance(item, str) else hostile(item, text) for key, item in value.items()
     }
@@ -185,7 +194,7 @@ def test_a_long_timeline_keeps_what_matters_and_says_what_it_left_out(incident: 
 def test_long_lists_say_what_they_left_out(incident: OneIncident) -> None:
     answer = incident.recent_failures()
     many = answer.model_copy(update={"failures": answer.failures * 40, "total_failures": 90})
-    page = render.failures(many)
+    page = render.failures(many).split("## Failures")[1]
     assert page.count(ERROR) == render.MAX_ROWS
     assert "… 70 more of 90" in page
 

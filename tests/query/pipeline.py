@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_diag.decode.traces import decode_traces
@@ -22,7 +23,8 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One execution; ``fault``: none, refused (router finds modal closed), dropped (modal breaks off in mid-answer) or
-    died (runner fails before any call)."""
+    died (runner fails before any call). ``router``: attributes of its spans, ``host.*`` and ``service.*`` of its
+    resource."""
 
     execution_id: int
     fault: str = "none"
@@ -32,6 +34,7 @@ class Execution:
     model_id: str = "llama3.2-1b"
     region: str = "us-east"
     attempt: int = 1
+    router: tuple[tuple[str, str | bool], ...] = ()
 
     @property
     def trace_id(self) -> str:
@@ -130,6 +133,12 @@ class Execution:
         for key, value in {"job.id": self.job_id, "model.id": self.model_id, "region": self.region}.items():
             if value is not None:
                 span.attributes.add(key=key).value.string_value = value
+        if service == "router":
+            for key, value in self.router:
+                of_resource = key.startswith(("host.", "service."))
+                owner = message.resource_spans[-1].resource if of_resource else span
+                if all(known.key != key for known in owner.attributes):
+                    _set(owner.attributes.add(key=key).value, value)
         if error is not None:
             span.status.code = 2
             span.status.message = error[1]
@@ -137,6 +146,13 @@ class Execution:
 
     def _span_id(self, number: int) -> bytes:
         return blake2b(f"{self.trace_id}/{number}".encode(), digest_size=8).digest()
+
+
+def _set(target: AnyValue, value: str | bool) -> None:
+    if isinstance(value, bool):
+        target.bool_value = value
+    else:
+        target.string_value = value
 
 
 def healthy(count: int, first_id: int = 100, **changes: object) -> list[Execution]:

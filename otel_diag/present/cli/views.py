@@ -16,11 +16,14 @@ from rich.text import Text
 
 from otel_diag.model import (
     Claim,
+    Cohorts,
     Comparison,
     ConfirmedCause,
     DataQuality,
+    Distinguishing,
     Divergence,
     ExecutionBrief,
+    FailurePattern,
     GapReport,
     JobAnalysis,
     NextStep,
@@ -42,14 +45,19 @@ from otel_diag.present.text import (
     age,
     choose_spans,
     clean,
+    cohort_words,
     counted,
     data_quality_lines,
     duration,
+    error_lines,
+    errors_counted,
     further_claims,
     key_name,
     percent,
     seconds,
     some,
+    trait_name,
+    trait_shares,
     unusual,
 )
 
@@ -97,10 +105,12 @@ def report(answer: Report, timeline: Timeline, *, evidence: bool = False) -> Ren
             str(c.status),
             duration(c.total_duration_ms),
             c.failure_point or "-",
+            f"{c.executions:,}",
         ]
         for c in answer.similar_cases
     ]
-    parts += _section("Similar", _table(["execution", "similar", "status", "duration", "failed at"], cases))
+    header = ["execution", "similar", "status", "duration", "failed at", "alike"]
+    parts += _section("Similar", _table(header, cases, right=(5,)))
     breakdown = [
         [service, ms if isinstance(ms, str) else duration(ms)] for service, ms in answer.timing_breakdown.items()
     ]
@@ -122,6 +132,8 @@ def job(answer: JobAnalysis) -> RenderableType:
         Text(f"{name}: {answer.failed_executions} of {answer.total_executions} executions failed", style="bold"),
         Text(clean(answer.pattern, 600)),
     ]
+    parts += _patterns(answer.patterns)
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
     rows = [
         [
             _marked(e.status, e.execution_id, e.trace_id),
@@ -142,8 +154,15 @@ def failures(answer: RecentFailures) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{counted(answer.total_failures, 'failure')} since {answer.since:%Y-%m-%d %H:%M} UTC", style="bold")
     ]
-    patterns = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in answer.patterns]
-    parts += _section("Patterns", _table(["how many", "what they share", "such as"], patterns))
+    parts += _patterns(answer.patterns)
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
+    errors = [
+        [words, template, some([str(i) for i in examples]) or "-"] for words, template, examples in error_lines(answer)
+    ]
+    said = errors_counted(answer) if errors else None
+    legend = [Text(said, style="dim")] if said else []
+    table = _table(["how many", "error", "such as"], errors)
+    parts += _section("Errors against the window before", table, *legend)
     rows = [
         [
             f"{STATUS_MARKS[f.status]} {f.id}",
@@ -165,6 +184,7 @@ def comparison(answer: Comparison) -> RenderableType:
     rows = [_brief(answer.failed_execution), *map(_brief, answer.similar_successful)]
     parts: list[RenderableType] = [_table(_BRIEF_HEADER, rows, right=(1, 2, 3)), *_divergence(answer.first_divergence)]
     parts += _section("Differences", *_bullets(answer.differences))
+    parts += _distinguishing(answer.distinguishing, answer.cohorts)
     return Group(*parts, *next_steps(answer.next_steps))
 
 
@@ -174,7 +194,13 @@ def diff(answer: TraceDiff) -> RenderableType:
         Text(f"{percent(answer.similarity_score)} similar"),
         *_divergence(answer.first_divergence),
     ]
-    return Group(*parts, *_section("Differences", *_bullets(answer.differences)))
+    parts += _section("Differences", *_bullets(answer.summary))
+    if answer.changes:
+        rows = [[_CHANGES[change.kind], change.detail] for change in answer.changes]
+        parts += _section("Span by span", _table(["what", "where"], rows))
+    elif answer.total_changes:
+        parts.append(Text(f"{counted(answer.total_changes, 'span')} changed: too many to list.", style="dim"))
+    return Group(*parts)
 
 
 def gaps(answer: GapReport) -> RenderableType:
@@ -283,6 +309,12 @@ def command_line(step: NextStep) -> str:
 # Parts.
 
 _FIGURES: Final = ("from", "until", "total", "failed", "success rate", "average", "p50", "p95", "p99")
+_CHANGES: Final = {
+    "only_left": "only in the first",
+    "only_right": "only in the second",
+    "status": "other status",
+    "duration": "other duration",
+}
 _BRIEF_HEADER: Final = ["execution", "duration", "spans", "similar", "region", "model", "status and error"]
 
 
@@ -421,6 +453,20 @@ def _size(count: int | None) -> str:
     if count is None:
         return "-"
     return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _patterns(patterns: Sequence[FailurePattern]) -> list[RenderableType]:
+    rows = [[f"{p.count} of {p.total}", p.pattern, some([str(i) for i in p.example_ids])] for p in patterns]
+    return _section("Patterns", _table(["how many", "what they share", "such as"], rows))
+
+
+def _distinguishing(found: Sequence[Distinguishing], cohorts: Cohorts | None) -> list[RenderableType]:
+    if not found or cohorts is None:
+        return []
+    title = "Rare among its successful peers" if cohorts.failed == 1 else f"What the {cohorts.bad} ones have"
+    rows = [[trait_name(one), trait_shares(one, cohorts), some(one.same_as, 2) or "-"] for one in found]
+    legend = Text(cohort_words(cohorts), style="dim")
+    return _section(title, _table(["what", "how many", "the same"], rows), legend)
 
 
 def _divergence(first: Divergence | None) -> list[RenderableType]:

@@ -7,15 +7,13 @@ from typing import Any, Final
 _LONG_ENUM: Final = 6
 """An enumeration with more values is published as its base type; the values mean nothing before an answer is there."""
 
-_MOST_FIELDS: Final = 14
-"""An object within an answer that has more fields is published as an object; the others mean nothing before, either."""
-
 
 def slim(schema: dict[str, Any], *, depth: int = 2) -> dict[str, Any]:
     """A looser JSON schema than ``schema``: whatever is valid there is valid here.
 
-    References are resolved; objects deeper than ``depth``, and nested ones with very many, lose their fields, nested
-    objects the list of required ones; titles, defaults and bounds go.
+    References are resolved, objects deeper than ``depth`` lose their fields, nested objects the list of required ones;
+    titles, defaults and bounds go. What an answer may lack (``distinguishing``, ``data_quality``) keeps its name and
+    type only: it is there when it has something to say, and then its fields speak for themselves.
     """
     return _slim(schema, schema.get("$defs", {}), depth, root=True)
 
@@ -30,12 +28,14 @@ def _slim(node: dict[str, Any], definitions: dict[str, Any], depth: int, *, root
         result["enum"] = node["enum"]
     if "items" in node:
         result["items"] = _slim(node["items"], definitions, depth)
-    if "properties" in node and depth > 0 and (root or len(node["properties"]) <= _MOST_FIELDS):
+    if "properties" in node and depth > 0:
+        required = node.get("required", [])
         result["properties"] = {
-            name: _slim(child, definitions, depth - 1) for name, child in node["properties"].items()
+            name: _slim(child, definitions, 0 if root and name not in required else depth - 1)
+            for name, child in node["properties"].items()
         }
         if root:
-            result["required"] = node.get("required", [])
+            result["required"] = required
     return result
 
 

@@ -1,0 +1,492 @@
+"""Which executions to compare with, and what they have: bounded reads for similarity, cohorts and error templates.
+
+Everything is chosen from summaries. Of spans one statement reads at most :data:`MAX_SPANS`, and of these the attributes
+alone; a sample is the same at every call over the same content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
+
+from otel_diag.analyse import similar
+from otel_diag.analyse.baseline import Peer
+from otel_diag.analyse.cohorts import (
+    MIN_PEERS,
+    Traits,
+    distinguishing,
+    joined,
+    traits_of_execution,
+    traits_of_span,
+    unusual,
+)
+from otel_diag.analyse.summary import Summary
+from otel_diag.analyse.templates import Errors, common_template
+from otel_diag.decode.attributes import load_attributes
+from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
+from otel_diag.reader import BASELINE_AFTER, BASELINE_BEFORE, Reader, Row, Unit, peer_columns, peer_of
+from otel_diag.store.schema import execution_rollups, trace_spans, trace_summaries
+
+LOOKED_AT: Final = 2_000
+"""Executions with the same root operation and status among which similar ones are sought, the newest."""
+
+SHAPES: Final = 40
+"""Different sequences of operations that are compared, one row each."""
+
+SIMILAR_LIMIT: Final = 5
+SUCCESSFUL_LIMIT: Final = 3
+
+COHORT: Final = 200
+PEERS: Final = 100
+MAX_ROOTS: Final = 3
+MAX_SPANS: Final = 4_000
+"""Of both cohorts together."""
+
+_S = trace_summaries.c
+
+MEMBER_COLUMNS: Final = (
+    _S.unit_id,
+    _S.trace_id,
+    _S.execution_id,
+    _S.status,
+    _S.started_at,
+    _S.model_id,
+    _S.region,
+    _S.job_id,
+    _S.service_version,
+    _S.root_service,
+    _S.root_operation,
+    _S.min_start_unix_nano,
+    _S.max_start_unix_nano,
+    _S.span_count,
+)
+"""Of a summary, what makes it a member of a cohort."""
+
+
+# --------------------------------------------------------------------------------------------------
+# Executions alike.
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """``executions``: how many of those looked at ran through the same operations and ended with the same status."""
+
+    peer: Peer
+    score: float
+    executions: int
+
+
+def similar_cases(reader: Reader, unit: Unit, summary: Summary) -> list[SimilarCase]:
+    """Those with the same sequence of operations first, then the nearest of every other one; same model and region
+    before all."""
+    return [
+        SimilarCase(
+            similar_execution_id=one.peer.execution_id,
+            trace_id=one.peer.trace_id or "",
+            similarity_score=one.score,
+            status=one.peer.status,
+            total_duration_ms=one.peer.duration_ms,
+            failure_point=one.peer.failure_point,
+            executions=one.executions,
+        )
+        for one in _alike(reader, unit, summary, None, SIMILAR_LIMIT, similar.THRESHOLD)
+    ]
+
+
+def nearest_successful(reader: Reader, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
+    """Successful peers, nearest first. No threshold: what failed early has little in common with any of them."""
+    found = _alike(reader, unit, summary, Status.COMPLETED, SUCCESSFUL_LIMIT, 0.0)
+    return [(one.peer, one.score) for one in found]
+
+
+def _alike(
+    reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int, threshold: float
+) -> list[Alike]:
+    rows = _shapes(reader, unit, summary, status, limit) if unit.trace.spans else []
+    counts = {(row["execution_id"], row["trace_id"]): int(row["executions"]) for row in rows}
+    peers: Iterable[Peer] = [peer_of(row) for row in rows]
+    if not rows:
+        # Nothing has its root: it may be lost, or never have been.
+        root = (summary.root_service, summary.root_operation)
+        peers = reader.peers(unit, root, status=status, limit=SHAPES)
+    return [
+        Alike(peer, score, counts.get((peer.execution_id, peer.trace_id), 1))
+        for peer, score in similar.rank_similar(summary, peers, limit, threshold)
+    ]
+
+
+def _shapes(reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int) -> list[Row]:
+    """Summary rows by signature: up to ``limit`` with its own, and of each other one the newest of the nearest kind.
+
+    Of successful ones whole traces are preferred: what lacks spans teaches the wrong shape.
+    """
+    statuses = (status,) if status is not None else (Status.FAILED, Status.TIMEOUT, Status.COMPLETED)
+    for only in ((_S.complete,), ()) if status is Status.COMPLETED else ((),):
+        rows = reader.rows(_by_signature(reader, unit, summary, statuses, limit, only))
+        if rows:
+            break
+    counts = {row["unit_id"]: row["executions"] for row in rows}
+    if not counts:
+        return []
+    details = reader.select(trace_summaries, _S.unit_id, *peer_columns()).where(_S.unit_id.in_(sorted(counts)))
+    return [row | {"executions": counts[row["unit_id"]]} for row in reader.rows(details)]
+
+
+def _by_signature(
+    reader: Reader,
+    unit: Unit,
+    summary: Summary,
+    statuses: Sequence[Status],
+    limit: int,
+    only: Sequence[ColumnElement[bool]],
+) -> Select[Any]:
+    moment = summary.started_at
+    columns = (_S.unit_id, _S.signature, _S.status, _S.model_id, _S.region, _S.started_at)
+    others = [
+        _S.root_service == summary.root_service,
+        _S.root_operation == summary.root_operation,
+        _S.span_count > 0,
+        or_(_S.trace_id.is_(None), _S.trace_id != unit.trace.trace_id),
+        *only,
+    ]
+    if unit.trace.execution_id is not None:
+        others.append(or_(_S.execution_id.is_(None), _S.execution_id != unit.trace.execution_id))
+    if moment is not None:
+        others.append(_S.started_at.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER))
+    newest = [
+        reader.select(trace_summaries, *columns)
+        .where(_S.status == status.value, *others)
+        .order_by(_S.started_at.desc(), _S.unit_id)
+        .limit(LOOKED_AT)
+        for status in statuses
+    ]
+    among = _union(newest)
+    same_model, same_region = _is(among.model_id, summary.model_id), _is(among.region, summary.region)
+    kind = case((and_(same_model, same_region), 0), (same_model, 1), else_=2)
+    ways = (among.signature, among.status)
+    order = (kind, among.started_at.desc(), among.unit_id)
+    ranked = select(
+        among.unit_id,
+        among.started_at,
+        kind.label("kind"),
+        case((among.signature == summary.signature, 0), else_=1).label("other"),
+        func.row_number().over(partition_by=ways, order_by=order).label("nth"),
+        func.count().over(partition_by=ways).label("executions"),
+    ).subquery("ranked")
+    shapes = ranked.c
+    wanted = limit if len(statuses) == 1 else 1
+    return (
+        select(shapes.unit_id, shapes.executions)
+        .where(or_(shapes.nth <= wanted, and_(shapes.other == 0, shapes.nth <= limit)))
+        .order_by(shapes.other, shapes.nth, shapes.kind, shapes.started_at.desc(), shapes.unit_id)
+        .limit(SHAPES)
+    )
+
+
+def _union(parts: Sequence[Select[Any]]) -> Any:
+    """The columns of all parts together; each may have a limit of its own."""
+    limited = [select(part.subquery(f"part_{number}")) for number, part in enumerate(parts)]
+    return (union_all(*limited) if len(limited) > 1 else limited[0]).subquery("among").c
+
+
+def _is(column: ColumnElement[Any], value: str | None) -> ColumnElement[bool]:
+    return column.is_(None) if value is None else column == value
+
+
+# --------------------------------------------------------------------------------------------------
+# Cohorts.
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """What was compared, and what distinguishes the first cohort. ``cohorts`` is None where one of them is empty."""
+
+    distinguishing: list[Distinguishing]
+    cohorts: Cohorts | None
+
+
+NO_CONTRAST: Final = Contrast([], None)
+_AROUND: Final = timedelta(hours=1)
+_PEERS_AROUND: Final = timedelta(days=1)
+_OF_JOB: Final = ("job_id", "job.id")
+
+
+def of_job(reader: Reader, rows: Sequence[Row]) -> Contrast:
+    """The failed executions of a job (the slow ones, where none failed) against its healthy ones.
+
+    Where the job has fewer than 20 of those, also against others of the same kind and time.
+    """
+    bad = [row for row in rows if Status(row["status"]).is_failure]
+    name: Literal["failed", "slow"] = "failed" if bad else "slow"
+    bad = bad or [row for row in rows if _completed(row) and row["suspect"]]
+    good = _newest([row for row in rows if _completed(row) and not row["suspect"]])
+    if bad and len(good) < MIN_PEERS:
+        known = {row["unit_id"] for row in rows}
+        good += [row for row in _healthy_then(reader, bad) if row["unit_id"] not in known]
+    return _contrast(reader, bad, good, name, skip=_OF_JOB)
+
+
+def of_failures(reader: Reader, rows: Sequence[Row], conditions: Sequence[ColumnElement[bool]]) -> Contrast:
+    """The newest failures against what went well at that time. ``conditions``: on those, what was asked for."""
+    bad = _newest(rows)
+    return _contrast(reader, bad, _healthy_then(reader, bad, conditions), "failed")
+
+
+def of_execution(reader: Reader, unit: Unit, summary: Summary) -> Contrast:
+    """One execution against successful ones of its kind, a day around."""
+    if summary.started_at is None:
+        return NO_CONTRAST
+    like = {"root_service": summary.root_service, "root_operation": summary.root_operation}
+    window = (summary.started_at - _PEERS_AROUND, summary.started_at + _PEERS_AROUND)
+    rows = healthy(reader, [like], *window, [_S.unit_id != unit.unit_id], limit=PEERS)
+    if len(rows) < MIN_PEERS:
+        return NO_CONTRAST
+    columns = {name: getattr(summary, name) for name in _COLUMNS}
+    spans = (traits_of_span(s.service, s.service_version, s.attributes, s.resource) for s in unit.trace.spans)
+    (peers,) = traits(reader, rows)
+    found = unusual(joined([traits_of_execution(columns), *spans]), peers, skip=_OF_JOB)
+    return Contrast(found, _sizes("failed" if summary.status.is_failure else "slow", [Traits()], peers))
+
+
+def _contrast(
+    reader: Reader, bad: Sequence[Row], good: Sequence[Row], name: Literal["failed", "slow"], skip: Collection[str] = ()
+) -> Contrast:
+    if not bad or not good:
+        return NO_CONTRAST
+    first, second = traits(reader, _newest(bad), good)
+    return Contrast(distinguishing(first, second, skip), _sizes(name, first, second))
+
+
+def _sizes(name: Literal["failed", "slow"], first: Sequence[Traits], second: Sequence[Traits]) -> Cohorts:
+    return Cohorts(
+        bad=name,
+        failed=len(first),
+        healthy=len(second),
+        failed_with_spans=sum(one.complete for one in first),
+        healthy_with_spans=sum(one.complete for one in second),
+    )
+
+
+def _completed(row: Row) -> bool:
+    return bool(row["status"] == Status.COMPLETED.value)
+
+
+def _newest(rows: Sequence[Row]) -> list[Row]:
+    timed = sorted(rows, key=lambda row: row["unit_id"])
+    return sorted(timed, key=lambda row: row["min_start_unix_nano"], reverse=True)[:COHORT]
+
+
+def _healthy_then(reader: Reader, bad: Sequence[Row], conditions: Sequence[ColumnElement[bool]] = ()) -> list[Row]:
+    """Healthy executions from an hour before the first of these to an hour after the last."""
+    times = [row["started_at"] for row in bad if row["started_at"] is not None]
+    return healthy(reader, bad, min(times) - _AROUND, max(times) + _AROUND, conditions) if times else []
+
+
+def healthy(
+    reader: Reader,
+    like: Sequence[Row],
+    since: datetime,
+    until: datetime,
+    conditions: Sequence[ColumnElement[bool]] = (),
+    limit: int = COHORT,
+) -> list[Row]:
+    """Executions of the window that completed in the usual time, of the same root operations as ``like`` and in the
+    same proportion. A sample of the newest by a hash of their content: blind, and the same each time.
+    """
+    parts = []
+    for (service, operation), share in _roots(like).items():
+        newest = (
+            reader.select(trace_summaries, *MEMBER_COLUMNS, _S.content_key)
+            .where(
+                _S.root_service == service,
+                _S.root_operation == operation,
+                _S.status == Status.COMPLETED.value,
+                _S.started_at >= since,
+                _S.started_at < until,
+                _S.latest,
+                ~_S.suspect,
+                *conditions,
+            )
+            .order_by(_S.started_at.desc(), _S.unit_id)
+            .limit(LOOKED_AT)
+            .subquery("newest")
+        )
+        parts.append(
+            select(newest).order_by(newest.c.content_key, newest.c.unit_id).limit(max(1, round(limit * share)))
+        )
+    if not parts:
+        return []
+    return reader.rows(select(*_union(parts).values()))
+
+
+def _roots(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
+    """The most frequent root operations, and which share of the rows among them each has."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        root = (row["root_service"], row["root_operation"])
+        counts[root] = counts.get(root, 0) + 1
+    most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_ROOTS]
+    total = sum(count for _, count in most)
+    return {root: count / total for root, count in most}
+
+
+def traits(reader: Reader, *cohorts: Sequence[Row]) -> list[list[Traits]]:
+    """What the members of each cohort have, in their order; each cohort gets an equal part of :data:`MAX_SPANS`.
+
+    Members whose trace does not fit have their columns only.
+    """
+    chosen = [row for rows in cohorts for row in _that_fit(rows, MAX_SPANS // len(cohorts))]
+    of_spans = _traits_of_spans(reader, chosen)
+    return [[_traits_of(row, of_spans.get(row["trace_id"])) for row in rows] for rows in cohorts]
+
+
+def _that_fit(rows: Sequence[Row], room: int) -> Iterable[Row]:
+    for row in rows:
+        if row["trace_id"] is not None and row["span_count"] <= room:
+            room -= row["span_count"]
+            yield row
+
+
+_COLUMNS: Final = ("model_id", "region", "job_id", "service_version")
+_TraitsByExecution = Mapping[int | None, Sequence[Traits]]
+
+
+def _traits_of(row: Row, of_spans: _TraitsByExecution | None) -> Traits:
+    own = traits_of_execution({name: row[name] for name in _COLUMNS})
+    if of_spans is None:
+        return own
+    # Spans without an execution of their own may be of any in their trace.
+    ids = dict.fromkeys((None, row["execution_id"])) if row["execution_id"] is not None else of_spans
+    return joined([own, *(part for execution_id in ids for part in of_spans.get(execution_id, ()))])
+
+
+def _traits_of_spans(reader: Reader, rows: Collection[Row]) -> dict[str, dict[int | None, list[Traits]]]:
+    """By trace and execution id. Attributes that are written alike are read once."""
+    if not rows:
+        return {}
+    spans = trace_spans.c
+    columns = (spans.service, spans.service_version, spans.attributes, spans.resource_attributes)
+    statement = reader.select(trace_spans, spans.trace_id, spans.execution_id, *columns).where(
+        spans.trace_id.in_(sorted({row["trace_id"] for row in rows})),
+        spans.start_unix_nano.between(
+            min(row["min_start_unix_nano"] for row in rows), max(row["max_start_unix_nano"] for row in rows)
+        ),
+    )
+    known: dict[tuple[Any, ...], Traits] = {}
+    found: dict[str, dict[int | None, list[Traits]]] = {}
+    for trace_id, execution_id, *content in _tuples(reader.store.select(statement, max_rows=2 * MAX_SPANS)):
+        key = tuple(content)
+        if key not in known:
+            service, version, attributes, resource = content
+            known[key] = traits_of_span(service, version, load_attributes(attributes), load_attributes(resource))
+        parts = found.setdefault(trace_id, {}).setdefault(execution_id, [])
+        if known[key] not in parts:
+            parts.append(known[key])
+    return found
+
+
+def _tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+# --------------------------------------------------------------------------------------------------
+# Error texts of two windows.
+
+ERRORS: Final = 10_000
+"""Failures of a window whose error texts are counted, the newest."""
+
+MESSAGES: Final = 500
+"""Different texts of a window, the most frequent: in the statement, digits and the letters of hex numbers are alike."""
+
+_VARYING: Final = "123456789abcdefABCDEF"
+
+
+@dataclass(frozen=True, slots=True)
+class CountedErrors:
+    """``failures``: how many with a text were counted."""
+
+    errors: list[Errors]
+    failures: int
+
+
+def errors_in(reader: Reader, failed: Select[Any]) -> CountedErrors:
+    """The error texts of these failures, which are rows with the columns of :data:`ERROR_COLUMNS`.
+
+    They are grouped where they are stored, as far as a statement can: what is left are few texts to make templates of.
+    """
+    newest = failed.order_by(_S.started_at.desc(), _S.unit_id).limit(ERRORS).subquery("newest").c
+    text = func.coalesce(newest.error_message, newest.error_type)
+    rows = reader.rows(
+        select(
+            func.min(text).label("first_text"),
+            func.max(text).label("last_text"),
+            func.count().label("failures"),
+            func.min(newest.started_at).label("first_seen"),
+            func.max(newest.started_at).label("last_seen"),
+            func.min(newest.unit_id).label("one_unit"),
+            func.max(newest.unit_id).label("other_unit"),
+        )
+        .where(text.is_not(None), text != "")
+        .group_by(func.translate(text, _VARYING, "0" * len(_VARYING)))
+        .order_by(func.count().desc(), func.min(text))
+        .limit(MESSAGES)
+    )
+    errors = [
+        Errors(
+            text=template,
+            count=int(row["failures"]),
+            first_seen=row["first_seen"],
+            last_seen=row["last_seen"],
+            example_ids=tuple(dict.fromkeys((_id_in(row["one_unit"]), _id_in(row["other_unit"])))),
+        )
+        for row in rows
+        if (template := common_template(row["first_text"], row["last_text"])) is not None
+    ]
+    return CountedErrors(errors, sum(one.count for one in errors))
+
+
+ERROR_COLUMNS: Final = (_S.unit_id, _S.started_at, _S.error_message, _S.error_type)
+
+
+def _id_in(unit_id: str) -> int | str:
+    """The execution id of a unit, else its trace id."""
+    trace_id, _, execution_id = unit_id.partition("/")
+    return int(execution_id) if execution_id else trace_id
+
+
+def executions_in(
+    reader: Reader,
+    windows: Sequence[tuple[datetime, datetime]],
+    now: datetime,
+    conditions: Sequence[ColumnElement[bool]] = (),
+) -> list[float]:
+    """About how many executions started in each window, from the hourly sketches; of an hour that is cut, a share.
+
+    ``conditions``: on columns of ``execution_rollups``.
+    """
+    rollups = execution_rollups.c
+    since, until = min(begin for begin, _ in windows), max(end for _, end in windows)
+    rows = reader.rows(
+        reader.select(execution_rollups, rollups.bucket_start, func.sum(rollups.sample_count).label("sample_count"))
+        .where(rollups.bucket_start > since - _HOUR, rollups.bucket_start < until, *conditions)
+        .group_by(rollups.bucket_start)
+    )
+    return [
+        sum(int(row["sample_count"]) * _share_of_hour(row["bucket_start"], begin, end, now) for row in rows)
+        for begin, end in windows
+    ]
+
+
+_HOUR: Final = timedelta(hours=1)
+
+
+def _share_of_hour(hour: datetime, begin: datetime, end: datetime, now: datetime) -> float:
+    """The part of the hour, as far as it has passed, that lies in a window."""
+    passed = max(min(hour + _HOUR, now), hour + timedelta(seconds=1))
+    inside = (min(passed, end) - max(hour, begin)).total_seconds()
+    return min(1.0, max(0.0, inside) / (passed - hour).total_seconds())
