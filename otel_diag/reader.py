@@ -98,10 +98,18 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """A trace as it was read. ``left_out``: how many spans were not, by their own execution id."""
+    """A trace as it was read. ``left_out``: how many spans were not, by their own execution id. ``shared``: it is known
+    to hold several executions, of which this may be the part of one."""
 
     read: tuple[Span, ...] = ()
     left_out: Mapping[int | None, int] = field(default_factory=dict)
+    shared: bool = False
+
+    @property
+    def may_be_a_part(self) -> bool:
+        """Whether it looks like one execution that began below something else."""
+        ids = {span.execution_id for span in self.read if span.execution_id is not None}
+        return len(ids) == 1 and not any(s.execution_id in ids and s.parent_span_id is None for s in self.read)
 
     def explained(self, said: Mapping[tuple[str, str], Sequence[Row]]) -> Spans:
         """With the exceptions that were logged in its spans as their events, and the words of the last."""
@@ -110,7 +118,7 @@ class Spans:
         )
 
     def units(self, trace_id: str) -> tuple[Trace, ...]:
-        return split_executions(self.read, trace_id, self.left_out)
+        return split_executions(self.read, trace_id, self.left_out, shared=self.shared)
 
     def whole(self, trace_id: str, execution_id: int | None = None, declared: Declared | None = None) -> Trace:
         return Trace(self.read, execution_id, trace_id, declared, left_out=sum(self.left_out.values()))
@@ -273,6 +281,8 @@ class Reader:
         if not bounds:
             return {}
         found = self._stored_spans(bounds)
+        parts = [trace_id for trace_id, spans in found.items() if spans.may_be_a_part]
+        found |= {trace_id: replace(found[trace_id], shared=True) for trace_id in self._shared(parts)}
         logged = self._telling_logs(bounds)
         if not self.rows(logged.with_only_columns(log_records.c.span_id).limit(1)):
             return found
@@ -281,6 +291,14 @@ class Reader:
             come = found.get(trace_id, Spans())
             found[trace_id] = replace(come, read=come.read + still_open)
         return found
+
+    def _shared(self, trace_ids: Collection[str]) -> list[str]:
+        """Those of the traces that hold several executions."""
+        if not trace_ids:
+            return []
+        of_trace = self.select(trace_summaries, trace_summaries.c.trace_id)
+        several = of_trace.where(trace_summaries.c.trace_id.in_(sorted(trace_ids))).group_by(trace_summaries.c.trace_id)
+        return [row["trace_id"] for row in self.rows(several.having(func.count() > 1))]
 
     def _telling_logs(self, bounds: Mapping[str, Bounds]) -> Select[Any]:
         """The log records that announce a span of these traces, or tell of an exception in one."""

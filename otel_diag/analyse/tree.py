@@ -177,17 +177,18 @@ def raw_times(tree: Tree) -> list[tuple[int, int]]:
 
 
 def split_executions(
-    spans: Sequence[Span], trace_id: str, left_out: Mapping[int | None, int] = NOTHING
+    spans: Sequence[Span], trace_id: str, left_out: Mapping[int | None, int] = NOTHING, *, shared: bool = False
 ) -> tuple[Trace, ...]:
     """The units of diagnosis within one trace, in order of execution id.
 
-    ``left_out``: how many spans of the trace are not among ``spans``, by their own execution id.
+    ``left_out``: how many spans of the trace are not among ``spans``, by their own execution id. ``shared``: several
+    executions have spans in it, whether or not these are among ``spans``.
 
     No or one execution id: the whole trace is one unit. Several: each unit holds the spans whose own execution
     id, else that of their nearest ancestor, is that id; spans above them all belong to none.
     """
     ids = {s.execution_id for s in spans if s.execution_id is not None}
-    if len(ids) <= 1:
+    if len(ids) <= 1 and not shared:
         found = next(iter(ids), None)
         return (Trace(tuple(spans), execution_id=found, trace_id=trace_id, left_out=sum(left_out.values())),)
     tree = build_tree(spans)
