@@ -410,7 +410,10 @@ class Trace:
 
 
 class Answer(BaseModel):
-    """Base of everything that leaves the system: frozen, no unknown fields."""
+    """Base of everything that leaves the system: frozen, no unknown fields.
+
+    ``totals``, where an answer has it: of each list that was cut, how many there are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -462,7 +465,10 @@ class SimilarCase(Answer):
 
 
 class DataQuality(Answer):
-    """What is wrong with the data itself, and what was not examined. Empty lists and zeros mean: nothing."""
+    """What is wrong with the data itself, and what was not examined. Empty lists and zeros mean: nothing.
+
+    ``totals``: of each list that was cut, how many there are.
+    """
 
     spans: int = 0
     spans_examined: int = 0
@@ -480,6 +486,7 @@ class DataQuality(Answer):
     baseline_executions: int = 0
     thresholds: Literal["baseline", "constants"] = "constants"
     notes: list[str] = []
+    totals: dict[str, int] = {}
 
 
 AnalysisType = Literal["full", "root_cause", "similar", "gaps"]
@@ -501,6 +508,7 @@ class Report(Answer):
     similar_cases: list[SimilarCase] = []
     timing_breakdown: dict[str, float | Literal["missing"]] = {}
     data_quality: DataQuality = DataQuality()
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -530,6 +538,7 @@ class Timeline(Answer):
     total_spans: int
     spans_examined: int
     timeline: list[TimelineEntry]
+    totals: dict[str, int] = {}
 
 
 class TraceSummary(Answer):
@@ -578,6 +587,7 @@ class JobAnalysis(Answer):
     failed_executions: int
     analysis: list[ExecutionAnalysis]
     pattern: str
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -612,6 +622,7 @@ class Comparison(Answer):
     similar_successful: list[ExecutionBrief]
     differences: list[str]
     first_divergence: Divergence | None
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -638,10 +649,14 @@ class FailurePattern(Answer):
 
 
 class RecentFailures(Answer):
+    """``total_is_partial``: there are more; only so many were counted."""
+
     total_failures: int
+    total_is_partial: bool = False
     since: datetime
     failures: list[Failure]
     patterns: list[FailurePattern]
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -707,6 +722,7 @@ class GapReport(Answer):
     missing: list[MissingHop]
     orphans: list[str]
     data_quality: DataQuality = DataQuality()
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -736,6 +752,7 @@ class QueryAnswer(Answer):
     sql_or_call: str | None
     suggestions: list[str] = []
     intent_fields: dict[str, str] = {}
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -750,7 +767,10 @@ class TraceDiff(Answer):
 
 
 class SearchPage(Answer):
+    """``total_is_partial``: there are more; only so many were counted."""
+
     total: int
+    total_is_partial: bool = False
     executions: list[ExecutionBrief]
     next_offset: int | None
 

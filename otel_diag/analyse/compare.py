@@ -8,12 +8,11 @@ from typing import Final
 
 from rapidfuzz.distance import Levenshtein
 
-from otel_diag.analyse.outcome import outcome_of
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.similar import similarity
-from otel_diag.analyse.skew import estimate_skew
-from otel_diag.analyse.summary import Summary, summary_of
-from otel_diag.analyse.tree import Tree, build_tree
-from otel_diag.model import Attributes, Divergence, Span, Trace
+from otel_diag.analyse.summary import Summary
+from otel_diag.analyse.tree import Tree
+from otel_diag.model import Attributes, Divergence, Span
 
 MAX_DIFFERENCES: Final = 40
 _SLOWER: Final = 2.0
@@ -22,10 +21,10 @@ _NOT_COMPARED: Final = ("id", "uuid", "thread", "pid", "port", "timestamp", "tim
 """Endings and parts of attribute names whose values differ between any two executions."""
 
 
-def compare(left: Trace, right: Trace) -> tuple[list[str], Divergence | None, float]:
+def compare(left: Examined, right: Examined) -> tuple[list[str], Divergence | None, float]:
     """(differences, first divergence in causal order, similarity 0..1); ``right`` is the one to measure against."""
-    ours, mine = _fold(left)
-    theirs, other = _fold(right)
+    ours, mine = left.tree, left.summary
+    theirs, other = right.tree, right.summary
     differences = [
         *_outcome_words(mine, other),
         *_service_words(mine, other),
@@ -37,12 +36,6 @@ def compare(left: Trace, right: Trace) -> tuple[list[str], Divergence | None, fl
     if len(differences) > MAX_DIFFERENCES:
         shown.append(f"and {len(differences) - MAX_DIFFERENCES} more differences")
     return shown, _first_divergence(ours, theirs), similarity(mine.elements, other.elements)
-
-
-def _fold(trace: Trace) -> tuple[Tree, Summary]:
-    tree = build_tree(trace.spans)
-    skew = estimate_skew(tree)
-    return tree, summary_of(trace, tree, skew, outcome_of(trace, tree, skew.times))
 
 
 def _outcome_words(mine: Summary, other: Summary) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -27,15 +28,14 @@ _TEXTS = (
     "service_version",
     "scope_name",
 )
-_PLAIN = (*_TEXTS, "start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
+_NUMBERS = ("start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
 _SHORT = 200
 """Longer values of attributes are hardly ever the same."""
 
-_JSON = ("status", "attributes", "resource_attributes", "events", "links")
-
-
 _SLICE = 2_000
-"""Rows that are objects twice, as rows and as spans, at a time."""
+"""Rows that are objects twice, as columns and as spans, at a time."""
+
+_STATUSES = {status.value: status for status in Status}
 
 
 def table_to_spans(table: pa.Table) -> list[Span]:
@@ -45,27 +45,45 @@ def table_to_spans(table: pa.Table) -> list[Span]:
     of attributes would be the most of a span.
     """
     shared: dict[str, str] = {}
+    share = shared.setdefault
     resources: dict[str, Attributes] = {}
     ingested = "ingested_at" in table.column_names
-    columns = [*_PLAIN, *_JSON, "ingested_at"] if ingested else [*_PLAIN, *_JSON]
-    spans = []
-    for batch in table.select(columns).to_batches(max_chunksize=_SLICE):
-        for row in batch.to_pylist():
-            text = row.pop("resource_attributes")
-            if text not in resources:
-                resources[text] = load_attributes(text)
-            attributes = load_attributes(row["attributes"])
-            for name in _TEXTS:
-                if (value := row[name]) is not None:
-                    row[name] = shared.setdefault(value, value)
-            row["status"] = Status(row["status"])
-            row["attributes"] = {
-                shared.setdefault(key, key): _shared(value, shared) for key, value in attributes.items()
-            }
-            row["events"] = _events(row["events"])
-            row["links"] = _links(row["links"])
-            spans.append(Span(resource=resources[text], **row))
+    spans: list[Span] = []
+    for batch in table.to_batches(max_chunksize=_SLICE):
+        values: dict[str, list[Any]] = {}
+        for name in _TEXTS:
+            column = batch.column(name).to_pylist()
+            values[name] = list(map(share, column, column))
+        for name in _NUMBERS:
+            values[name] = batch.column(name).to_pylist()
+        values["status"] = [_STATUSES[text] for text in batch.column("status").to_pylist()]
+        values["attributes"] = _attributes(batch.column("attributes").to_pylist(), shared)
+        values["resource"] = [_resource(text, resources) for text in batch.column("resource_attributes").to_pylist()]
+        values["events"] = [_events(text) for text in batch.column("events").to_pylist()]
+        values["links"] = [_links(text) for text in batch.column("links").to_pylist()]
+        values["ingested_at"] = batch.column("ingested_at").to_pylist() if ingested else [None] * batch.num_rows
+        # By position: with names, making the objects takes half as long again.
+        spans += map(Span, *(values[name] for name in _FIELDS))
     return spans
+
+
+_FIELDS = tuple(field.name for field in fields(Span))
+
+
+def _attributes(texts: Sequence[str], shared: dict[str, str]) -> list[Attributes]:
+    """All texts in one go, which is twice as fast as one by one."""
+    share = shared.setdefault
+    found: list[Attributes] = []
+    for text, members in zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True):
+        given = plain(members) if "$" in text else members
+        found.append({share(key, key): _shared(value, shared) for key, value in given.items()})
+    return found
+
+
+def _resource(text: str, resources: dict[str, Attributes]) -> Attributes:
+    if text not in resources:
+        resources[text] = load_attributes(text)
+    return resources[text]
 
 
 def table_to_open_spans(table: pa.Table) -> list[Span]:

@@ -34,6 +34,7 @@ from otel_diag.model import (
     TraceDiff,
     TraceSummary,
 )
+from otel_diag.present import budget
 from otel_diag.present.inputs import check_trace_id, make_key, parse_moment
 from otel_diag.present.rest import described, errors
 from otel_diag.present.rest.guard import CALLER, HostGuard, TokenGuard
@@ -164,7 +165,7 @@ def _diagnosis() -> APIRouter:
 
     @routes.post("/trace/diagnose", summary="Why an execution failed or was slow")
     def diagnose(queries: Asked, body: DiagnoseBody) -> Report:
-        return queries.diagnose(body.key(), body.analysis_type)
+        return budget.structured(queries.diagnose(body.key(), body.analysis_type))
 
     @routes.get("/trace/timeline", summary="The spans of an execution or trace in start order")
     def timeline(queries: Asked, key: KeyQuery) -> Timeline:
