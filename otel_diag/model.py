@@ -436,7 +436,10 @@ class Trace:
 
 
 class Answer(BaseModel):
-    """Base of everything that leaves the system: frozen, no unknown fields."""
+    """Base of everything that leaves the system: frozen, no unknown fields.
+
+    ``totals``, where an answer has it: of each list that was cut, how many there are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -526,7 +529,8 @@ class DataQuality(Answer):
     """What is wrong with the data itself. Empty lists and zeros mean: nothing.
 
     ``truncated``: spans with a value that was cut when it came. ``late``: spans that came long after they had ended and
-    the first of the trace had come, ``late_max_ms`` how long at most.
+    the first of the trace had come, ``late_max_ms`` how long at most. ``totals``: of each list that was cut, how many
+    there are.
     """
 
     spans: int = 0
@@ -548,6 +552,7 @@ class DataQuality(Answer):
     baseline_executions: int = 0
     thresholds: Literal["baseline", "constants"] = "constants"
     notes: list[str] = []
+    totals: dict[str, int] = {}
 
 
 AnalysisType = Literal["full", "root_cause", "similar", "gaps"]
@@ -576,6 +581,7 @@ class Report(Answer):
     evidence_ledger: list[Claim] = []
     total_claims: int = 0
     not_examined: list[str] = []
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -605,6 +611,7 @@ class Timeline(Answer):
     total_spans: int
     spans_examined: int
     timeline: list[TimelineEntry]
+    totals: dict[str, int] = {}
 
 
 class TraceSummary(Answer):
@@ -699,6 +706,7 @@ class JobAnalysis(Answer):
     patterns: list[FailurePattern] = []
     distinguishing: list[Distinguishing] = []
     cohorts: Cohorts | None = None
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -752,6 +760,7 @@ class Comparison(Answer):
     attributes: list[AttributeDifference] = []
     distinguishing: list[Distinguishing] = []
     cohorts: Cohorts | None = None
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -801,9 +810,11 @@ class RecentFailures(Answer):
 
     ``new_errors``, ``gone_errors``, ``changed_errors``: against the window of the same length before ``since``; counts
     are of ``errors_examined`` failures of this one and ``errors_examined_before`` of that one: all, or very many.
+    ``total_is_partial``: there are more; only so many were counted.
     """
 
     total_failures: int
+    total_is_partial: bool = False
     since: datetime
     examined_failures: int = 0
     failures: list[Failure]
@@ -815,6 +826,7 @@ class RecentFailures(Answer):
     changed_errors: list[ChangedError] = []
     errors_examined: int = 0
     errors_examined_before: int = 0
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -880,6 +892,7 @@ class GapReport(Answer):
     missing: list[MissingHop]
     orphans: list[str]
     data_quality: DataQuality = DataQuality()
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -909,6 +922,7 @@ class QueryAnswer(Answer):
     sql_or_call: str | None
     suggestions: list[str] = []
     intent_fields: dict[str, str] = {}
+    totals: dict[str, int] = {}
     next_steps: list[NextStep] = []
 
 
@@ -962,7 +976,10 @@ class TraceDiff(Answer):
 
 
 class SearchPage(Answer):
+    """``total_is_partial``: there are more; only so many were counted."""
+
     total: int
+    total_is_partial: bool = False
     executions: list[ExecutionBrief]
     next_offset: int | None
 

@@ -19,8 +19,7 @@ from sqlalchemy import Select, and_, case, func
 from otel_diag import cohorts, questions, statements
 from otel_diag.analyse import compare as comparing
 from otel_diag.analyse import jobs, next_steps, performance, similar, templates, timeline
-from otel_diag.analyse.baseline import Baseline
-from otel_diag.analyse.summary import summarise
+from otel_diag.analyse.examined import Examined
 from otel_diag.ask import guarded_sql
 from otel_diag.ask.intent import ALL_TIME, Intent, IntentName
 from otel_diag.ask.intent import Filters as Narrowing
@@ -60,7 +59,7 @@ from otel_diag.model import (
     TraceDiff,
     TraceSummary,
 )
-from otel_diag.reader import Reader, Row, Unit, collect_stats, pattern_columns, peer_of
+from otel_diag.reader import Reader, Row, Unit, brief_columns, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
     diagnoses,
@@ -86,6 +85,8 @@ JOB_ROWS = 2_000
 
 ALIKE_WINDOW = timedelta(days=7)
 ALIKE_SHOWN = 20
+ALIKE_COUNTED = 1_000
+"""Of executions that fail alike, the newest so many are counted."""
 
 FAILURES = (Status.FAILED, Status.TIMEOUT)
 
@@ -169,19 +170,19 @@ class Queries:
 
     def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
         report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
-        causes = confirmed_alike(reader, unit, summarise(unit.trace), report)
+        causes = confirmed_alike(reader, unit, unit.examined.summary, report)
         parts: dict[str, Any] = {"analysis_type": analysis_type, "confirmed_causes": causes}
         if (advice := recommendation_of(causes)) is not None:
             parts["recommendations"] = [*report.recommendations, advice]
         if analysis_type in ("full", "similar"):
-            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, summarise(unit.trace))
+            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, unit.examined.summary)
         if analysis_type in ("similar", "gaps"):
             parts |= {"recommendations": [], "timing_breakdown": {}}
         if analysis_type == "gaps":
             parts["findings"] = [found for found in report.findings if found.gap_after_ms is not None]
         elif analysis_type in ("root_cause", "similar"):
             parts["findings"] = []
-        parts["next_steps"] = next_steps.after_diagnosis(report, summarise(unit.trace).job_id)
+        parts["next_steps"] = next_steps.after_diagnosis(report, unit.examined.summary.job_id)
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
@@ -193,12 +194,12 @@ class Queries:
             trace_id=unit.trace.trace_id,
             total_spans=unit.trace.span_count,
             spans_examined=len(unit.trace.spans),
-            timeline=timeline.timeline(unit.trace, _baseline(reader, unit), limit),
+            timeline=timeline.timeline(unit.examined, reader.baseline(unit), limit),
         )
 
     def summary(self, key: Key) -> TraceSummary:
         unit = self._unit(key)
-        summary = summarise(unit.trace)
+        summary = unit.examined.summary
         return TraceSummary(
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
@@ -215,18 +216,22 @@ class Queries:
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
         report = timeline.gap_report(
-            unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle), MAX_LISTED
+            unit.examined, self._reader.baseline(unit), unit.is_arriving(self._now(), self._settle), MAX_LISTED
         )
-        bounded = {name: getattr(report, name)[:MAX_LISTED] for name in ("gaps", "missing", "orphans")}
-        return report.model_copy(update=bounded | {"next_steps": next_steps.after_gaps(report)})
+        lists = {name: getattr(report, name) for name in ("gaps", "missing", "orphans")}
+        bounded: dict[str, Any] = {name: found[:MAX_LISTED] for name, found in lists.items()}
+        totals = {name: len(found) for name, found in lists.items() if len(found) > MAX_LISTED}
+        if unit.trace.span_count > len(report.spans):
+            totals["spans"] = unit.trace.span_count
+        return report.model_copy(update=bounded | {"totals": totals, "next_steps": next_steps.after_gaps(report)})
 
     def compare_with_successful(self, key: Key) -> Comparison:
         unit = self._unit(key)
-        summary = summarise(unit.trace)
+        summary = unit.examined.summary
         ranked = cohorts.nearest_successful(self._reader, unit, summary)
         compared = None
         if ranked:
-            compared = comparing.compare(unit.trace, self._reader.trace_of(ranked[0][0]))
+            compared = comparing.compare(unit.examined, Examined(self._reader.trace_of(ranked[0][0])))
         contrast = cohorts.of_execution(self._reader, unit, summary)
         nothing = ["no successful execution of this kind is stored to compare with"]
         comparison = Comparison(
@@ -242,10 +247,10 @@ class Queries:
 
     def compare(self, left: Key, right: Key) -> TraceDiff:
         one, other = self._unit(left), self._unit(right)
-        compared, changes = comparing.diff(one.trace, other.trace)
+        compared, changes = comparing.diff(one.examined, other.examined)
         return TraceDiff(
-            left=brief_of_unit(one.trace, summarise(one.trace)),
-            right=brief_of_unit(other.trace, summarise(other.trace)),
+            left=brief_of_unit(one.trace, one.examined.summary),
+            right=brief_of_unit(other.trace, other.examined.summary),
             similarity_score=compared.similarity,
             summary=changes.summary,
             differences=compared.differences,
@@ -292,8 +297,12 @@ class Queries:
         rows: list[Row] = []
         if execution_id is not None:
             own = self._reader.execution(execution_id)
-            job_id = summarise(own.trace).job_id
-            rows = [summary_row(self._reader.tenant, own.trace, self._now()) | {"root_cause_type": None}]
+            job_id = own.examined.summary.job_id
+            row = summary_row(self._reader.tenant, own.examined, self._now())
+            failed_itself = own.examined.summary.status.is_failure
+            report = diagnosis_of(self._reader, own, now=self._now(), settle=self._settle) if failed_itself else None
+            cause = report.root_cause if report is not None else None
+            rows = [row | {"root_cause_type": cause.root_cause_type if cause is not None else None}]
         total = failed = 0
         if job_id is not None:
             of_job = self._of_job(Narrowing(jobs=(job_id,)))
@@ -331,18 +340,21 @@ class Queries:
         if not all(status.is_failure for status in failed):
             raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
         narrowing = replace(narrowing, statuses=failed)
-        newest_first = trace_summaries.c.started_at.desc()
         # Patterns are sought among many rows, of which few columns matter; what is shown is read whole.
         columns = {column.name: column for column in (*pattern_columns(), *cohorts.MEMBER_COLUMNS)}.values()
-        among = statements.executions(self._reader, narrowing, since, until, *columns).order_by(newest_first)
-        whole = statements.executions(self._reader, narrowing, since, until).order_by(newest_first)
-        rows = self._reader.rows(among.limit(PATTERN_ROWS))
-        shown = self._diagnosed(self._reader.rows(whole.limit(limit)))
+        among = statements.executions(self._reader, narrowing, since, until, *columns)
+        whole = statements.executions(self._reader, narrowing, since, until)
+        rows = statements.newest_rows(self._reader, among, until, PATTERN_ROWS)
+        shown = self._diagnosed(statements.newest_rows(self._reader, whole, until, limit))
         known = {row["unit_id"]: row for row in shown}
+        counted = statements.Count(len(rows))
+        if len(rows) == PATTERN_ROWS:
+            counted = statements.count_executions(self._reader, narrowing, since, until)
         touched = replace(narrowing, statuses=(), root_causes=(), text=None)
         contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
         failures = RecentFailures(
-            total_failures=len(rows) if len(rows) < PATTERN_ROWS else self._reader.count(whole),
+            total_failures=counted.total,
+            total_is_partial=counted.is_partial,
             since=since,
             failures=[failure_of_row(row) for row in shown],
             examined_failures=len(rows),
@@ -375,17 +387,19 @@ class Queries:
             raise BadInput("limit must be at least 1 and offset at least 0")
         since = filters.since or ALL_TIME
         until = filters.until or self._now() + CLOCK_SLACK
-        statement = statements.executions(self._reader, filters.narrowing(), since, until)
+        statement = statements.executions(self._reader, filters.narrowing(), since, until, *brief_columns())
         rows = self._reader.rows(
             statement.order_by(trace_summaries.c.started_at.desc(), trace_summaries.c.unit_id)
             .limit(limit)
             .offset(offset)
         )
-        total = self._reader.count(statement)
+        counted = statements.count_executions(self._reader, filters.narrowing(), since, until)
+        more = offset + len(rows) < counted.total or (counted.is_partial and len(rows) == limit)
         return SearchPage(
-            total=total,
+            total=max(counted.total, offset + len(rows)) if rows else counted.total,
+            total_is_partial=counted.is_partial and more,
             executions=[brief_of_row(row) for row in rows],
-            next_offset=offset + len(rows) if offset + len(rows) < total else None,
+            next_offset=offset + len(rows) if more else None,
         )
 
     def failing_alike(self, key: Key) -> SearchPage:
@@ -394,18 +408,24 @@ class Queries:
         cause = diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle).root_cause
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
-        summary = summarise(unit.trace)
+        summary = unit.examined.summary
         narrowing = Narrowing(statuses=FAILURES, root_causes=(cause.root_cause_type,))
         moment = summary.started_at or self._now()
         around = (moment - ALIKE_WINDOW, moment + ALIKE_WINDOW)
-        statement = statements.executions(self._reader, narrowing, *around).where(
+        statement = statements.executions(self._reader, narrowing, *around, *brief_columns()).where(
             diagnoses.c.affected_service == cause.affected_service,
             diagnoses.c.affected_operation == cause.affected_operation,
             trace_summaries.c.unit_id != unit.unit_id,
         )
-        rows = self._reader.rows(statement.order_by(trace_summaries.c.started_at.desc()).limit(ALIKE_SHOWN))
+        until = min(around[1], self._now() + CLOCK_SLACK)
+        ids = statement.with_only_columns(trace_summaries.c.unit_id)
+        found = statements.newest_rows(self._reader, ids, until, ALIKE_COUNTED + 1)
+        rows = statements.newest_rows(self._reader, statement, until, ALIKE_SHOWN)
         return SearchPage(
-            total=self._reader.count(statement), executions=[brief_of_row(row) for row in rows], next_offset=None
+            total=min(len(found), ALIKE_COUNTED),
+            total_is_partial=len(found) > ALIKE_COUNTED,
+            executions=[brief_of_row(row) for row in rows],
+            next_offset=None,
         )
 
     def services(self, since: datetime | None = None) -> list[ServiceInfo]:
@@ -527,7 +547,7 @@ class Queries:
         """Keep what somebody says of the verdict, in place of what was said before. Raises BadInput, NotFound."""
         unit, now = self._unit(key), self._now()
         report = diagnosis_of(self._reader, unit, now=now, settle=self._settle)
-        return confirm(self._reader, unit, summarise(unit.trace), report, said, now)
+        return confirm(self._reader, unit, unit.examined.summary, report, said, now)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
         """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out."""
@@ -586,7 +606,7 @@ class Queries:
         """Of the traces of these summaries, as many as are shown."""
         found: dict[str, Sequence[Span]] = {}
         for part in portions(rows, [row["span_count"] for row in rows], self._reader.max_spans):
-            spans = self._reader.spans(self._reader.trace_bounds([row["trace_id"] for row in part]))
+            spans = self._reader.spans(self._reader.bounds_of(part))
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
 
@@ -668,11 +688,6 @@ class Queries:
             statements.rollups(self._reader, sketches, narrowing, _hour(since), _hour_after(until), ())
         )
         return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
-
-
-def _baseline(reader: Reader, unit: Unit) -> Baseline:
-    summary = summarise(unit.trace)
-    return reader.baseline(unit, (summary.root_service, summary.root_operation))
 
 
 def _service_of(element: str, services: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from otel_diag.ask.intent import ALL_TIME, Dimension, Intent, IntentName, Known,
 from otel_diag.ask.translate import NotTranslated, Translator
 from otel_diag.briefs import brief_of_row
 from otel_diag.model import Answer, QueryAnswer, Status
-from otel_diag.reader import Reader, Row, collect_stats, peer_of
+from otel_diag.reader import Reader, Row, brief_columns, collect_stats, peer_of
 from otel_diag.store.schema import (
     diagnoses,
     execution_rollups,
@@ -166,16 +166,27 @@ def _list_executions(reader: Reader, intent: Intent) -> Outcome:
     of_spans = intent.target == "spans"
     source = statements.spans if of_spans else statements.executions
     columns = trace_spans.c if of_spans else trace_summaries.c
-    picked = [trace_spans.c[name] for name in _SPAN_COLUMNS] if of_spans else []
+    picked = [trace_spans.c[name] for name in _SPAN_COLUMNS] if of_spans else brief_columns()
     by_duration = {"desc": columns.duration_ms.desc().nulls_last(), "asc": columns.duration_ms.asc().nulls_last()}
-    order = by_duration[intent.order] if intent.order else columns.started_at.desc()
+    # Spans in nanoseconds, which their window is in and stores are laid out by.
+    newest_first = trace_spans.c.start_unix_nano.desc() if of_spans else trace_summaries.c.started_at.desc()
+    order = by_duration[intent.order] if intent.order else newest_first
     statement = source(reader, filters, since, until, *picked).order_by(order)
-    rows = reader.rows(statement.limit(intent.limit or DEFAULT_LIMIT))
+    limit = intent.limit or DEFAULT_LIMIT
+    if of_spans or intent.order or intent.window is None:
+        rows = reader.rows(statement.limit(limit))
+    else:
+        rows = statements.newest_rows(reader, statement.order_by(None), until, limit)
+    if of_spans or len(rows) < limit:
+        counted = statements.Count(len(rows) if len(rows) < limit else reader.count(statement))
+    else:
+        counted = statements.count_executions(reader, filters, since, until)
     results = rows if of_spans else [brief_of_row(row).model_dump(mode="json") for row in rows]
     return Outcome(
         results=[_jsonable(row) for row in results],
-        total=reader.count(statement),
-        call=as_text(statement.limit(intent.limit or DEFAULT_LIMIT)),
+        total=counted.total,
+        call=as_text(statement.limit(limit)),
+        message=f"There are more than {counted.total:,}; only so many were counted." if counted.is_partial else "",
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -33,7 +34,8 @@ from sqlalchemy import (
 
 from otel_diag.analyse.baseline import Baseline, Kin, OperationStats, Peer, Scope
 from otel_diag.analyse.classify import error_text
-from otel_diag.analyse.summary import rollup_rows
+from otel_diag.analyse.examined import Examined
+from otel_diag.analyse.summary import rollups_of
 from otel_diag.analyse.tree import split_executions
 from otel_diag.decode.rows import exception_of, table_to_open_spans, table_to_spans
 from otel_diag.errors import NotFound
@@ -59,8 +61,8 @@ PEER_LIMIT = 100
 MIN_PEERS = 20
 """Below this many samples of the same model, samples of any model are taken (spec/2: at least 20)."""
 
-MAX_TRACE_SPANS = 50_000
-"""Spans of one trace that are read where nothing else was said: some 100 MB of them."""
+MAX_TRACE_SPANS = 20_000
+"""Spans of one trace that are read where nothing else was said: a second's work, some 40 MB of them."""
 
 _MOST_LEVELS = 64
 _MOST_ASKED = 2_000
@@ -78,6 +80,9 @@ MAX_ATTEMPTS = 100
 BASELINE_BEFORE = timedelta(days=7)
 BASELINE_AFTER = timedelta(days=1)
 """Executions this long around the day of the one in question are comparable; older ones ran on other code."""
+
+PEERS_WITHIN = timedelta(hours=1)
+"""Those this long around its hour are looked at first: where there are many of a kind, they are enough."""
 
 
 _ANNOUNCES = log_records.c.event_name == ANNOUNCED
@@ -133,7 +138,7 @@ class Spans:
         return self.whole(trace_id, execution_id, declared)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unit:
     """One execution (or trace) with what the store knows about it.
 
@@ -149,6 +154,10 @@ class Unit:
     @property
     def unit_id(self) -> str:
         return unit_id(self.trace)
+
+    @cached_property
+    def examined(self) -> Examined:
+        return Examined(self.trace)
 
     def is_arriving(self, now: datetime, settle: timedelta) -> bool:
         """Whether its newest span is younger than ``settle``: more may be on their way."""
@@ -218,11 +227,7 @@ class Reader:
 
     def units(self, rows: Sequence[Row]) -> list[Unit]:
         """The units of these summary rows, in their order, read together. Those without content left are skipped."""
-        bounds = self._arrived([row["trace_id"] for row in rows if row["trace_id"] is not None])
-        for row in rows:
-            if (trace_id := row["trace_id"]) is not None:
-                bounds[trace_id] = bounds[trace_id].union(_bounds(row)) if trace_id in bounds else _bounds(row)
-        spans = self.spans(bounds)
+        spans = self.spans(self.bounds_of(rows))
         declared = self.declared([row["execution_id"] for row in rows if row["execution_id"] is not None], [])
         units = []
         for row in rows:
@@ -237,6 +242,16 @@ class Reader:
             trace_ids = (row["trace_id"],) if found.read else ()
             units.append(Unit(trace, trace_ids, _newest(found.read), row))
         return units
+
+    def bounds_of(self, rows: Iterable[Row]) -> dict[str, Bounds]:
+        """Bounds of the traces of these summary rows, with what they have not seen yet."""
+        found: dict[str, Bounds] = {}
+        for row in rows:
+            if (trace_id := row["trace_id"]) is not None:
+                found[trace_id] = found[trace_id].union(_bounds(row)) if trace_id in found else _bounds(row)
+        for trace_id, arrived in self._arrived(found).items():
+            found[trace_id] = found[trace_id].union(arrived)
+        return found
 
     def trace(self, trace_id: str) -> Unit:
         """A whole trace; one that belongs to a single execution is that execution's. Raises NotFound."""
@@ -265,10 +280,16 @@ class Reader:
         """The spans behind a peer. Empty when they are gone."""
         if peer.trace_id is None:
             return Trace((), execution_id=peer.execution_id)
-        found = self.spans(self.trace_bounds([peer.trace_id])).get(peer.trace_id, Spans())
+        found = self.spans(self._bounds_of_peer(peer)).get(peer.trace_id, Spans())
         if peer.execution_id is None:
             return found.whole(peer.trace_id)
         return found.execution(peer.trace_id, peer.execution_id, None)
+
+    def _bounds_of_peer(self, peer: Peer) -> dict[str, Bounds]:
+        """By when it started, too: where nothing leads to the rows of a trace, few of them have to be looked at."""
+        summaries = trace_summaries.c
+        of_trace = self.select(trace_summaries, *_BOUNDS).where(summaries.trace_id == peer.trace_id)
+        return self.bounds_of(self.rows(of_trace.where(summaries.started_at == peer.started_at)))
 
     def spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         """The spans of these traces, in start order, then those that were announced and have not come, in start order
@@ -514,7 +535,7 @@ class Reader:
 
     # ---------------------------------------------------------------------------------- baselines
 
-    def baseline(self, unit: Unit, root: tuple[str, str]) -> Baseline:
+    def baseline(self, unit: Unit) -> Baseline:
         """What other executions look like: latency per operation, and successful peers with the same root.
 
         The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
@@ -528,16 +549,16 @@ class Reader:
             stats |= self._operation_stats(thin, day, None)
         own = self._own_stats(unit)
         others = {key: found.minus(own[key]) if key in own else found for key, found in stats.items()}
-        kin, peers = self._successful(unit, root, PEER_LIMIT)
+        kin, (since, until), peers = self._peers(unit, Status.COMPLETED, PEER_LIMIT)
         return Baseline(
             operations={key[:2]: found for key, found in others.items() if key[2] == "duration"},
             self_times={key[:2]: found for key, found in others.items() if key[2] == "self"},
             peers=peers,
             scope=Scope(
-                since=day - BASELINE_BEFORE,
-                until=day + BASELINE_AFTER,
+                since=since,
+                until=until,
                 kin=kin,
-                root=root,
+                root=unit.examined.root,
                 job_id=_job_of(unit.trace),
                 model_id=model_id,
                 any_model=frozenset(thin),
@@ -576,7 +597,11 @@ class Reader:
         if unit.summary is None:
             return {}
         folded_until = unit.summary["folded_until"]
-        contributed = rollup_rows(unit.trace, lambda s: s.ingested_at is not None and s.ingested_at <= folded_until)
+        contributed = rollups_of(
+            unit.examined.tree,
+            unit.examined.skew,
+            lambda s: s.ingested_at is not None and s.ingested_at <= folded_until,
+        )
         rows = [
             {"service": key[1], "operation": key[2], "measure": key[6], "latency_bucket": key[7]}
             | {"sample_count": count, "sum_ms": total}
@@ -586,39 +611,57 @@ class Reader:
         return collect_stats(rows, ("service", "operation", "measure"))
 
     def peers(
-        self, unit: Unit, root: tuple[str, str], *, status: Status | None = Status.COMPLETED, limit: int = PEER_LIMIT
+        self, unit: Unit, *, status: Status | None = Status.COMPLETED, limit: int = PEER_LIMIT
     ) -> tuple[Peer, ...]:
         """Other units like this one: same root operation, else same job; same model first, newest first.
 
+        Of those that started within an hour of its own, if they are enough and of its model, else of the days around.
         A unit without any span has no root: its job stands for its kind, else all executions do.
         """
-        if status is Status.COMPLETED:
-            return self._successful(unit, root, limit)[1]
-        candidates = self._candidates(unit, limit).where(or_(*_kinds(unit, root).values()))
-        wanted = candidates if status is None else candidates.where(trace_summaries.c.status == status.value)
-        return self._same_model_first(unit, wanted, limit)
+        return self._peers(unit, status, limit)[2]
 
-    def _successful(self, unit: Unit, root: tuple[str, str], limit: int) -> tuple[Kin, tuple[Peer, ...]]:
-        """Peers that completed, and what they have in common.
+    def _peers(
+        self, unit: Unit, status: Status | None, limit: int
+    ) -> tuple[Kin, tuple[datetime, datetime], tuple[Peer, ...]]:
+        """With what they have in common and the window they were sought in."""
+        hour = _moment(unit.trace).replace(minute=0, second=0, microsecond=0)
+        near = (hour - PEERS_WITHIN, hour + PEERS_WITHIN + timedelta(hours=1))
+        kin, found = self._peers_between(unit, near, status, limit)
+        model_id = _model_of(unit.trace)
+        alike = limit if model_id is None else sum(peer.model_id == model_id for peer in found)
+        if len(found) >= limit and alike >= MIN_PEERS:
+            return kin, near, found
+        day = _day(unit.trace)
+        days = (day - BASELINE_BEFORE, day + BASELINE_AFTER)
+        kin, found = self._peers_between(unit, days, status, limit)
+        return kin, days, found
 
-        A trace that lacks spans teaches the wrong template: only where no whole one is known, and never by its job.
-        """
+    def _peers_between(
+        self, unit: Unit, window: tuple[datetime, datetime], status: Status | None, limit: int
+    ) -> tuple[Kin, tuple[Peer, ...]]:
+        """Of those that completed, a trace that lacks spans teaches the wrong template: only where no whole one is
+        known, and never by its job."""
         summaries = trace_summaries.c
-        kinds = _kinds(unit, root)
-        completed = self._candidates(unit, limit).where(summaries.status == Status.COMPLETED.value)
+        kinds = _kinds(unit, unit.examined.root)
+        candidates = self._candidates(window, limit)
+        if status is not Status.COMPLETED:
+            wanted = candidates.where(or_(*kinds.values()))
+            wanted = wanted if status is None else wanted.where(summaries.status == status.value)
+            return "root", self._same_model_first(unit, wanted, limit)
+        completed = candidates.where(summaries.status == Status.COMPLETED.value)
         whole = [(kin, and_(kind, summaries.complete)) for kin, kind in kinds.items()]
         for kin, kind in (*whole, ("root", kinds["root"])):
             if found := self._same_model_first(unit, completed.where(kind), limit):
                 return kin, found
         return "root", ()
 
-    def _candidates(self, unit: Unit, limit: int) -> Select[Any]:
-        summaries, day = trace_summaries.c, _day(unit.trace)
+    def _candidates(self, window: tuple[datetime, datetime], limit: int) -> Select[Any]:
+        summaries = trace_summaries.c
         return (
             self.select(trace_summaries, *peer_columns())
             .where(
                 summaries.span_count > 0,
-                summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER),
+                summaries.started_at.between(*window),
             )
             .order_by(summaries.started_at.desc())
             .limit(limit + 1)  # itself may be among them
@@ -689,6 +732,9 @@ def _keys(operations: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
     return [(service, operation, measure) for service, operation in operations for measure in ("duration", "self")]
 
 
+_BOUNDS = [trace_summaries.c[name] for name in ("trace_id", "min_start_unix_nano", "max_start_unix_nano", "span_count")]
+
+
 def _bounds(row: Row) -> Bounds:
     return Bounds(row["min_start_unix_nano"], row["max_start_unix_nano"], row["span_count"])
 
@@ -728,13 +774,16 @@ def _newest(spans: Iterable[Span]) -> datetime | None:
     return max((span.ingested_at for span in spans if span.ingested_at is not None), default=None)
 
 
-def _day(trace: Trace) -> datetime:
-    """The day it ran, by its first start, else by what its runner said. The same for all of a day: see _remembered."""
+def _moment(trace: Trace) -> datetime:
+    """When it ran, by its first start, else by what its runner said."""
     if trace.spans:
-        moment = min(trace.spans, key=lambda span: span.start_unix_nano).started_at
-    else:
-        moment = trace.declared.started_at if trace.declared else datetime.now(UTC)
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        return min(trace.spans, key=lambda span: span.start_unix_nano).started_at
+    return trace.declared.started_at if trace.declared else datetime.now(UTC)
+
+
+def _day(trace: Trace) -> datetime:
+    """The day it ran; the same for all of a day: see _remembered."""
+    return _moment(trace).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _model_of(trace: Trace) -> str | None:
@@ -799,6 +848,11 @@ def pattern_columns() -> list[Column[Any]]:
 def peer_columns() -> list[Column[Any]]:
     """What :func:`peer_of` needs for a peer with its shape."""
     return [trace_summaries.c[name] for name in (*_PATTERN_COLUMNS, "elements", "hops", "complete", "services")]
+
+
+def brief_columns() -> list[Column[Any]]:
+    """What a list shows of an execution, joined with diagnoses."""
+    return [*pattern_columns(), trace_summaries.c.span_count]
 
 
 def peer_of(row: Row) -> Peer:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_, select, union_all
 from sqlalchemy.sql import visitors
 
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
-from otel_diag.reader import Reader
+from otel_diag.reader import Reader, Row
 from otel_diag.store.retention import nanos_of
 from otel_diag.store.schema import (
     diagnoses,
@@ -25,23 +26,72 @@ from otel_diag.store.schema import (
 
 
 def executions(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
-    """Executions (or traces without one) that started in the window, by their newest attempt, with their diagnosis."""
+    """Executions (or traces without one) that started in the window, by their newest attempt; with their diagnosis,
+    where it is among the ``columns``, as it is without any, or filtered by."""
     summaries = trace_summaries.c
+    chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
+    begun = (summaries.latest, summaries.started_at >= since, summaries.started_at < until)
     diagnosed = and_(
         diagnoses.c.tenant == summaries.tenant,
         diagnoses.c.unit_id == summaries.unit_id,
         diagnoses.c.engine_version == ENGINE_VERSION,
         diagnoses.c.content_key == summaries.content_key,
     )
-    chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
     needed = filters.root_causes or any(_mentions_diagnosis(column) for column in chosen)
-    return (
-        reader.select(
-            trace_summaries, *chosen, source=trace_summaries.outerjoin(diagnoses, diagnosed) if needed else None
-        )
-        .where(summaries.latest, summaries.started_at >= since, summaries.started_at < until)
-        .where(*execution_conditions(filters))
-    )
+    source = trace_summaries.outerjoin(diagnoses, diagnosed) if needed else None
+    return reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters))
+
+
+def count_executions(reader: Reader, filters: Filters, since: datetime, until: datetime) -> Count:
+    """How many executions there are in the window: all of them where the sketches know what is filtered by or they are
+    few, else COUNTED_ROWS of them."""
+    first, last = _hour_after(since), _hour_of(until)
+    if first >= last or not can_use_rollups(execution_rollups, filters, ()):
+        some = executions(reader, filters, since, until, trace_summaries.c.unit_id).limit(COUNTED_ROWS + 1).subquery()
+        found = int(reader.rows(select(func.count().label("total")).select_from(some))[0]["total"])
+        return Count(min(found, COUNTED_ROWS), found > COUNTED_ROWS)
+    sketches = rollups(reader, execution_rollups, filters, first, last, ()).subquery()
+    whole = reader.rows(select(func.sum(sketches.c.sample_count).label("total")))[0]["total"] or 0
+    summaries = trace_summaries.c
+    unmeasured = executions(reader, filters, first, last, summaries.unit_id).where(summaries.duration_ms.is_(None))
+    edges = (executions(reader, filters, *edge, summaries.unit_id) for edge in ((since, first), (last, until)))
+    rows = union_all(unmeasured, *edges).subquery()
+    return Count(int(whole) + int(reader.rows(select(func.count().label("total")).select_from(rows))[0]["total"]))
+
+
+def newest_rows(reader: Reader, statement: Select[Any], until: datetime, limit: int) -> list[Row]:
+    """The newest rows of :func:`executions` that end at ``until``: of its last hour, if there are enough, else of its
+    last hours, else of all. Where there are many, a fraction is looked at, whatever they are filtered by."""
+    started_at = trace_summaries.c.started_at
+    newest_first = statement.order_by(started_at.desc()).limit(limit)
+    for hours in NEWEST_HOURS:
+        rows = reader.rows(newest_first.where(started_at >= until - timedelta(hours=hours)))
+        if len(rows) == limit:
+            return rows
+    return reader.rows(newest_first)
+
+
+NEWEST_HOURS = (1, 6)
+
+COUNTED_ROWS = 5_000
+"""Where only reading tells how many there are, not more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """``is_partial``: there are more."""
+
+    total: int
+    is_partial: bool = False
+
+
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _hour_after(moment: datetime) -> datetime:
+    hour = _hour_of(moment)
+    return hour if hour == moment else hour + timedelta(hours=1)
 
 
 def _mentions_diagnosis(column: ColumnElement[Any]) -> bool:
@@ -132,7 +182,7 @@ def rollup_conditions(table: Table, filters: Filters) -> list[ColumnElement[bool
     ]
 
 
-SCANNED_ROWS = 100_000
+SCANNED_ROWS = 20_000
 """Up to this many rows, figures are computed from the rows themselves; past it from sketches (within 2.2 %)."""
 
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, Table, cast, delete, func, or_, select
 
 from otel_diag.analyse.baseline import OperationStats, latency_bucket
-from otel_diag.analyse.summary import RollupKey, rollup_rows, summarise
+from otel_diag.analyse.examined import Examined
+from otel_diag.analyse.summary import RollupKey, rollups_of
 from otel_diag.model import Declared, Span, Status, Trace
 from otel_diag.reader import BASELINE_BEFORE, MAX_ATTEMPTS, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
 from otel_diag.store.base import Accumulate, Change, Delete, Upsert
@@ -180,8 +181,9 @@ def _replace(
     sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
     for unit in units:
-        rows.append(_within(bounds, unit, summary_row(reader.tenant, unit, now)))
-        sketches.add_spans(rollup_rows(unit, is_new))
+        examined = Examined(unit)
+        rows.append(_within(bounds, unit, summary_row(reader.tenant, examined, now)))
+        sketches.add_spans(rollups_of(examined.tree, examined.skew, is_new))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
     rows = _mark_latest([*_mark_suspects(reader, rows), *kept])
@@ -285,9 +287,9 @@ def _arrived_in(arrivals: Iterable[Row]) -> Callable[[Span], bool]:
     return lambda span: (span.trace_id, span.ingested_at) in commits
 
 
-def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
+def summary_row(tenant: str, examined: Examined, now: datetime) -> Row:
     """A row of ``trace_summaries``, without ``latest``; ``suspect`` only as far as the unit alone tells."""
-    summary = summarise(unit)
+    unit, summary = examined.trace, examined.summary
     newest = max((span.ingested_at for span in unit.spans if span.ingested_at is not None), default=now)
     starts = [span.start_unix_nano for span in unit.spans] or [_nanos(summary.started_at)]
     return {

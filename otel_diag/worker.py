@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from sqlalchemy import and_, delete, exists, func, or_, select
 
-from otel_diag.analyse.summary import summarise
 from otel_diag.config import Settings
 from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
@@ -221,7 +220,7 @@ class Worker:
         judge_all(reader, units, now=now, settle=settle)
         self.counters.diagnosed += len(units)
         # A summary of older content, or of none, would be found due again and again: bring it up to date.
-        current = {unit.unit_id: summarise(unit.trace).content_key for unit in units}
+        current = {unit.unit_id: unit.examined.summary.content_key for unit in units}
         stale = [row for row in rows if current.get(row["unit_id"]) != row["content_key"]]
         self._refresh(reader, stale, {unit.unit_id: unit.trace.declared for unit in units}, now)
 

@@ -12,11 +12,10 @@ from rapidfuzz.distance import Levenshtein
 from otel_diag.analyse.align import Pair, align
 from otel_diag.analyse.attributes import Telling, as_number, as_text, names_one, resource_values, telling
 from otel_diag.analyse.critical_path import self_times
-from otel_diag.analyse.outcome import outcome_of
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.similar import similarity
-from otel_diag.analyse.skew import Skew, estimate_skew
-from otel_diag.analyse.summary import Summary, summary_of
-from otel_diag.analyse.tree import Tree, build_tree
+from otel_diag.analyse.summary import Summary
+from otel_diag.analyse.tree import Tree
 from otel_diag.model import (
     NANOS_PER_MS,
     AttributeDifference,
@@ -25,7 +24,6 @@ from otel_diag.model import (
     ServiceTime,
     Span,
     SpanChange,
-    Trace,
 )
 
 MAX_DIFFERENCES: Final = 40
@@ -63,22 +61,14 @@ class Changes:
     total_spans: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    tree: Tree
-    skew: Skew
-    summary: Summary
-
-
-def compare(left: Trace, right: Trace) -> Compared:
+def compare(left: Examined, right: Examined) -> Compared:
     """What ``left`` does differently; ``right`` is the one to measure against."""
-    mine, other = _fold(left), _fold(right)
-    return _compared(mine, other, align(mine.tree, other.tree))
+    return _compared(left, right, align(left.tree, right.tree))
 
 
-def diff(left: Trace, right: Trace) -> tuple[Compared, Changes]:
+def diff(left: Examined, right: Examined) -> tuple[Compared, Changes]:
     """The same with every change counted, span by span and summed up."""
-    mine, other = _fold(left), _fold(right)
+    mine, other = left, right
     pairs = align(mine.tree, other.tree)
     compared = _compared(mine, other, pairs)
     spans = _span_changes(mine.tree, other.tree, pairs)
@@ -94,7 +84,7 @@ def diff(left: Trace, right: Trace) -> tuple[Compared, Changes]:
     return compared, changes
 
 
-def _compared(mine: _Side, other: _Side, pairs: Sequence[Pair]) -> Compared:
+def _compared(mine: Examined, other: Examined, pairs: Sequence[Pair]) -> Compared:
     attributes = attribute_differences(mine.tree, other.tree, pairs)
     differences = [
         *_outcome_words(mine.summary, other.summary),
@@ -112,12 +102,6 @@ def _compared(mine: _Side, other: _Side, pairs: Sequence[Pair]) -> Compared:
         similarity(mine.summary.elements, other.summary.elements),
         attributes,
     )
-
-
-def _fold(trace: Trace) -> _Side:
-    tree = build_tree(trace.spans)
-    skew = estimate_skew(tree)
-    return _Side(tree, skew, summary_of(trace, tree, skew, outcome_of(trace, tree, skew.times)))
 
 
 def _outcome_words(mine: Summary, other: Summary) -> list[str]:
@@ -366,7 +350,7 @@ def _element_changes(ours: Tree, theirs: Tree) -> list[ElementChange]:
     )
 
 
-def _service_times(mine: _Side, other: _Side) -> list[ServiceTime]:
+def _service_times(mine: Examined, other: Examined) -> list[ServiceTime]:
     """Self time by service on both sides, on adjusted clocks; what differs most first."""
     here, there = _self_ms(mine), _self_ms(other)
     times = [
@@ -376,7 +360,7 @@ def _service_times(mine: _Side, other: _Side) -> list[ServiceTime]:
     return sorted(times, key=lambda time: -abs((time.left_ms or 0.0) - (time.right_ms or 0.0)))
 
 
-def _self_ms(side: _Side) -> dict[str, float]:
+def _self_ms(side: Examined) -> dict[str, float]:
     totals: dict[str, float] = {}
     for span, own in zip(side.tree.spans, self_times(side.tree, side.skew.times), strict=True):
         totals[span.service] = totals.get(span.service, 0.0) + own / NANOS_PER_MS
@@ -384,8 +368,8 @@ def _self_ms(side: _Side) -> dict[str, float]:
 
 
 def _summary_lines(
-    mine: _Side,
-    other: _Side,
+    mine: Examined,
+    other: Examined,
     compared: Compared,
     elements: Sequence[ElementChange],
     services: Sequence[ServiceTime],

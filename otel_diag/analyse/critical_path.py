@@ -93,7 +93,16 @@ def _by_end(tree: Tree, times: Times, node: int) -> list[int]:
     children = tree.children[node]
     if not children:
         return []
+    if len(children) == 1 and times[children[0]][1] <= times[node][1]:
+        return [children[0]]
     end = times[node][1]
     service = tree.spans[node].service
-    waited = [c for c in children if times[c][1] <= end or tree.spans[c].service != service]
-    return sorted(waited, key=lambda c: (min(times[c][1], end), times[c][0]))
+    ends: list[tuple[int, int, int]] = []
+    for place, child in enumerate(children):
+        child_start, child_end = times[child]
+        if child_end <= end:
+            ends.append((child_end, child_start, place))
+        elif tree.spans[child].service != service:
+            ends.append((end, child_start, place))
+    ends.sort()
+    return [children[place] for _, _, place in ends]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rapidfuzz import fuzz
 
@@ -18,11 +20,14 @@ from otel_diag.analyse.classify import (
     was_answered_with_error,
 )
 from otel_diag.analyse.skew import is_hop
-from otel_diag.analyse.tree import NO_PARENT, Times, Tree
+from otel_diag.analyse.tree import Times, Tree
 from otel_diag.model import Span, Status, Trace
 
 _SEVERITY = (Status.COMPLETED, Status.RUNNING, Status.FAILED, Status.TIMEOUT)
 _DIGITS = re.compile(r"\d+")
+_SHORT = 200
+"""Characters of a name that is kept for the next time: thousands of spans share it."""
+
 _SIMILAR_TEXT = 80.0
 _SYMPTOM_SHARE = 0.3
 """A time-out that took this share of its parent's time is not one the parent shrugs off."""
@@ -102,10 +107,9 @@ def _explaining_child(tree: Tree, times: Times, node: int) -> int | None:
     """The failed child whose error became that of ``node``; None when it failed by itself."""
     span = tree.spans[node]
     failed = [
-        child
-        for child in tree.children[node]
-        if is_error(tree.spans[child]) and _was_heard(tree, times, node, child) and not _recovered(tree, times, child)
+        child for child in tree.children[node] if is_error(tree.spans[child]) and _was_heard(tree, times, node, child)
     ]
+    failed = _not_recovered(tree, times, node, failed)
     if not failed:
         return None
     failed.sort(key=lambda child: times[child])
@@ -115,8 +119,9 @@ def _explaining_child(tree: Tree, times: Times, node: int) -> int | None:
     matching = [child for child in failed if _same_error(span, tree.spans[child])]
     if not matching and _went_on(tree, times, node, failed[-1]):
         return None
-    not_cancelled = [c for c in failed if classify(tree.spans[c]).kind != ErrorKind.CANCELLED]
-    return _decisive(times, matching or not_cancelled or failed)
+    if not matching:
+        matching = [c for c in failed if classify(tree.spans[c]).kind != ErrorKind.CANCELLED]
+    return _decisive(times, matching or failed)
 
 
 def _was_heard(tree: Tree, times: Times, node: int, child: int) -> bool:
@@ -133,18 +138,21 @@ def _was_heard(tree: Tree, times: Times, node: int, child: int) -> bool:
     return True
 
 
-def _recovered(tree: Tree, times: Times, child: int) -> bool:
-    """Whether a later attempt of the same call succeeded. Of a fan-out, what starts later is another call."""
-    parent = tree.parents[child]
-    if parent == NO_PARENT or _is_fan_out(tree, times, child):
-        return False
-    name = call_name(tree.spans[child])
-    end = times[child][1]
-    return any(
-        times[other][0] >= end and call_name(tree.spans[other]) == name and not _unfinished_or_failed(tree.spans[other])
-        for other in tree.children[parent]
-        if other != child
-    )
+def _not_recovered(tree: Tree, times: Times, node: int, failed: Sequence[int]) -> list[int]:
+    """Those of the failed children of ``node`` whose call did not succeed in a later attempt.
+
+    Of a fan-out, what starts later is another call.
+    """
+    if not failed:
+        return []
+    last_success: dict[str, int] = {}
+    for other in tree.children[node]:
+        if not _unfinished_or_failed(tree.spans[other]):
+            name = call_name(tree.spans[other])
+            last_success[name] = max(times[other][0], last_success.get(name, times[other][0]))
+    followed = {c for c in failed if last_success.get(call_name(tree.spans[c]), times[c][1] - 1) >= times[c][1]}
+    recovered = followed - _fan_outs(tree, times, node) if followed else followed
+    return [child for child in failed if child not in recovered]
 
 
 def _unfinished_or_failed(span: Span) -> bool:
@@ -153,19 +161,26 @@ def _unfinished_or_failed(span: Span) -> bool:
 
 def call_name(span: Span) -> str:
     """Element without numbers: the attempts of one call share it ("attempt 1", "attempt 2")."""
-    return _DIGITS.sub("#", span.element)
+    element = span.element
+    return _without_digits(element) if len(element) <= _SHORT else _DIGITS.sub("#", element)
+
+
+@lru_cache(maxsize=4_096)
+def _without_digits(element: str) -> str:
+    return _DIGITS.sub("#", element)
 
 
 def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequence[int]) -> int | None:
     """A time-out that took much of the time, when all that failed after it may well be its consequence."""
     start, end = times[node]
+    starts = [times[child][0] for child in failed]  # in this order
     for position, child in enumerate(failed):
-        if classify(tree.spans[child]).kind != ErrorKind.TIMEOUT:
-            continue
         if times[child][1] - times[child][0] < _SYMPTOM_SHARE * (end - start):
             continue
-        later = [c for c in failed[position + 1 :] if times[c][0] >= times[child][1]]
-        if later and all(_is_symptom(tree, times, child, c) for c in later):
+        later = max(position + 1, bisect_left(starts, times[child][1]))
+        if later == len(failed) or classify(tree.spans[child]).kind != ErrorKind.TIMEOUT:
+            continue
+        if all(_is_symptom(tree, times, child, c) for c in failed[later:]):
             return child
     return None
 
@@ -201,28 +216,38 @@ def _went_on(tree: Tree, times: Times, node: int, child: int) -> bool:
     end = times[child][1]
     start, parent_end = times[node]
     others = [other for other in tree.children[node] if end < times[other][1] and times[other][0] < parent_end]
-    if any(_is_other_work(tree, times, child, other) for other in others):
+    # Other work, begun after this child had ended, succeeded. One of many alike may have been asked for before: a
+    # fan-out that starts its calls one by one does not look at their outcome until the end.
+    name = call_name(tree.spans[child])
+    later = [o for o in others if times[o][0] >= end and not _unfinished_or_failed(tree.spans[o])]
+    if any(call_name(tree.spans[other]) != name for other in later):
+        return True
+    if later and child not in _fan_outs(tree, times, node):
         return True
     went_on_alone = not others and parent_end - end > max(_LONG_AFTER * (parent_end - start), _LONG_AFTER_NS)
     return went_on_alone and bool(error_text(span)) and not is_hop(span, tree.spans[child])
 
 
-def _is_other_work(tree: Tree, times: Times, failed: int, other: int) -> bool:
-    """Whether ``other`` was begun after ``failed`` had ended, and succeeded. One of many alike may have been asked for
-    before: a fan-out that starts its calls one by one does not look at their outcome until the end."""
-    if times[other][0] < times[failed][1] or _unfinished_or_failed(tree.spans[other]):
-        return False
-    return call_name(tree.spans[other]) != call_name(tree.spans[failed]) or not _is_fan_out(tree, times, failed)
-
-
-def _is_fan_out(tree: Tree, times: Times, child: int) -> bool:
-    """Whether the call ran beside others like it."""
-    parent, name = tree.parents[child], call_name(tree.spans[child])
-    start, end = times[child]
-    return any(
-        other != child and times[other][0] < end and times[other][1] > start and call_name(tree.spans[other]) == name
-        for other in tree.children[parent]
-    )
+def _fan_outs(tree: Tree, times: Times, node: int) -> set[int]:
+    """The calls below ``node`` that ran beside others like them."""
+    alike: dict[str, list[int]] = {}
+    for child in tree.children[node]:
+        alike.setdefault(call_name(tree.spans[child]), []).append(child)
+    found: set[int] = set()
+    for calls in alike.values():
+        calls.sort(key=lambda c: times[c])
+        starts = [times[call][0] for call in calls]
+        latest: list[tuple[int, int]] = []  # of the calls up to each: the two last ends
+        first = second = times[calls[0]][0]
+        for call in calls:
+            first, second = sorted((first, second, times[call][1]), reverse=True)[:2]
+            latest.append((first, second))
+        for call in calls:
+            start, end = times[call]
+            begun = bisect_left(starts, end)  # before it had ended; itself among them, unless it took no time
+            if begun and latest[begun - 1][1 if end > start else 0] > start:
+                found.add(call)
+    return found
 
 
 def _same_error(parent: Span, child: Span) -> bool:

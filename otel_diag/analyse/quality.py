@@ -28,7 +28,7 @@ def data_quality(
     still_arriving: bool = False,
     notes: Sequence[str] = (),
 ) -> DataQuality:
-    """Flags with span ids, each list cut at 50; a note says so where one was cut, or spans were left out."""
+    """Flags with span ids, each list cut at 50, with totals of those that were; notes say where spans were left out."""
     spans = tree.spans
     lists = {
         "orphans": [spans[i].span_id for i in tree.orphans],
@@ -43,7 +43,6 @@ def data_quality(
     }
     delays = _late(spans)
     lists["late"] = list(delays)
-    cut = [f"{name}: the first {MAX_IDS} of {len(ids)}" for name, ids in lists.items() if len(ids) > MAX_IDS]
     examined = (
         f"{len(spans):,} of {len(spans) + left_out:,} spans were examined: those that failed, roots, entries and the "
         "longest, with the spans above them. Counts and gaps are of these; an orphan may hang below one left out."
@@ -65,7 +64,8 @@ def data_quality(
         skew_bound_ms=skew.max_bound_ms,
         baseline_executions=len(baseline.peers),
         thresholds="baseline" if baseline.is_learned else "constants",
-        notes=[*([examined] if left_out else ()), *notes, *_first(skewed), *cut],
+        notes=[*([examined] if left_out else ()), *notes, *_first(skewed)],
+        totals={name: len(ids) for name, ids in lists.items() if len(ids) > MAX_IDS},
         **{name: _first(ids) for name, ids in lists.items()},
     )
 

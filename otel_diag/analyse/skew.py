@@ -56,6 +56,8 @@ class Skew:
 
     def between(self, caller: Span, callee: Span) -> ClockOffset | None:
         """The estimate for these two spans' clocks; None when they share one or none could be made."""
+        if not self.offsets:
+            return None
         return self.offsets.get((clock_of(caller), clock_of(callee)))
 
     def bound_ms(self, caller: Span, callee: Span) -> float:

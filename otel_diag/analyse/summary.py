@@ -159,16 +159,24 @@ def rollup_rows(trace: Trace, only: Callable[[Span], bool]) -> dict[RollupKey, t
     without a duration, or outside datetime's range, add nothing.
     """
     tree = build_tree(trace.spans)
-    own = self_times(tree, estimate_skew(tree).times)
+    return rollups_of(tree, estimate_skew(tree), only)
+
+
+def rollups_of(tree: Tree, skew: Skew, only: Callable[[Span], bool]) -> dict[RollupKey, tuple[int, float]]:
+    """:func:`rollup_rows` for callers that have built the parts already."""
+    own = self_times(tree, skew.times)
+    hours: dict[int, datetime] = {}
     model = inherited(None, tree.spans, lambda s: s.model_id) or ""
     region = inherited(None, tree.spans, lambda s: s.region) or ""
     rows: dict[RollupKey, tuple[int, float]] = {}
     for span, self_ns in zip(tree.spans, own, strict=True):
         duration = span.duration_ms
-        started = _moment(span.start_unix_nano)
-        if duration is None or started is None or not only(span):
+        if duration is None or not _is_moment(span.start_unix_nano) or not only(span):
             continue
-        hour = started.replace(minute=0, second=0, microsecond=0)
+        number = span.start_unix_nano // _HOUR_NANOS
+        hour = hours.get(number)
+        if hour is None:
+            hour = hours[number] = datetime.fromtimestamp(number * 3600, UTC)
         prefix = (hour, span.service, span.operation, span.model_id or model, span.region or region, span.status.value)
         for measure, value in (("duration", duration), ("self", self_ns / NANOS_PER_MS)):
             key = (*prefix, measure, latency_bucket(value))
@@ -215,8 +223,8 @@ def _critical(tree: Tree, skew: Skew, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _bounds(spans: tuple[Span, ...]) -> tuple[int | None, int | None]:
-    starts = [s.start_unix_nano for s in spans if _moment(s.start_unix_nano) is not None]
-    ends = [s.end_unix_nano for s in spans if s.end_unix_nano is not None and _moment(s.end_unix_nano) is not None]
+    starts = [s.start_unix_nano for s in spans if _is_moment(s.start_unix_nano)]
+    ends = [s.end_unix_nano for s in spans if s.end_unix_nano is not None and _is_moment(s.end_unix_nano)]
     return min(starts, default=None), max(ends, default=None)
 
 
@@ -225,9 +233,7 @@ def _wall_ms(spans: tuple[Span, ...], skew: Skew) -> float | None:
     usable = [
         time
         for span, time in zip(spans, skew.times, strict=True)
-        if span.end_unix_nano is not None
-        and _moment(span.start_unix_nano) is not None
-        and _moment(span.end_unix_nano) is not None
+        if span.end_unix_nano is not None and _is_moment(span.start_unix_nano) and _is_moment(span.end_unix_nano)
     ]
     if not usable:
         return None
@@ -236,13 +242,16 @@ def _wall_ms(spans: tuple[Span, ...], skew: Skew) -> float | None:
 
 _FIRST_NANO: Final = 31_536_000 * 10**9
 _LAST_NANO: Final = 9_183_110_400 * 10**9
+_HOUR_NANOS: Final = 3_600 * 10**9
+
+
+def _is_moment(nanos: int) -> bool:
+    """Not outside 1971..2260, where the stored columns are null."""
+    return _FIRST_NANO <= nanos < _LAST_NANO
 
 
 def _moment(nanos: int | None) -> datetime | None:
-    """None outside 1971..2260, as the stored columns are."""
-    if nanos is None or not _FIRST_NANO <= nanos < _LAST_NANO:
-        return None
-    return datetime.fromtimestamp(nanos / 1e9, UTC)
+    return None if nanos is None or not _is_moment(nanos) else datetime.fromtimestamp(nanos / 1e9, UTC)
 
 
 def _content_key(trace: Trace) -> int:

@@ -6,12 +6,13 @@ from typing import Final
 
 from otel_diag.analyse.baseline import Baseline
 from otel_diag.analyse.critical_path import critical_path
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.gaps import find_gaps, missing_hops
 from otel_diag.analyse.outcome import find_root
 from otel_diag.analyse.quality import data_quality
-from otel_diag.analyse.skew import Skew, estimate_skew
-from otel_diag.analyse.tree import Tree, build_tree
-from otel_diag.model import NANOS_PER_MS, Gap, GapReport, Span, TimelineEntry, Trace
+from otel_diag.analyse.skew import Skew
+from otel_diag.analyse.tree import Tree
+from otel_diag.model import NANOS_PER_MS, Gap, GapReport, Span, TimelineEntry
 
 SLOW_FACTOR: Final = 3.0
 
@@ -31,17 +32,17 @@ def anomaly_of(span: Span, baseline: Baseline) -> str | None:
     )
 
 
-def timeline(trace: Trace, baseline: Baseline, limit: int | None = None) -> list[TimelineEntry]:
+def timeline(examined: Examined, baseline: Baseline, limit: int | None = None) -> list[TimelineEntry]:
     """Every span, or the first ``limit``, in order of its recorded start, times in ms from the first one."""
-    tree = build_tree(trace.spans)
-    skew = estimate_skew(tree)
+    tree, skew = examined.tree, examined.skew
     return _entries(tree, skew, baseline, find_gaps(tree, skew, baseline), limit)
 
 
-def gap_report(trace: Trace, baseline: Baseline, still_arriving: bool = False, limit: int | None = None) -> GapReport:
+def gap_report(
+    examined: Examined, baseline: Baseline, still_arriving: bool = False, limit: int | None = None
+) -> GapReport:
     """Gaps, absent hops and orphans of a trace, with its timeline, of which the first ``limit`` spans."""
-    tree = build_tree(trace.spans)
-    skew = estimate_skew(tree)
+    trace, tree, skew = examined.trace, examined.tree, examined.skew
     gaps = find_gaps(tree, skew, baseline)
     return GapReport(
         trace_id=trace.trace_id,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -29,18 +30,19 @@ _TEXTS = (
     "scope_name",
     "trace_state",
 )
-_PLAIN = (*_TEXTS, "start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
+_NUMBERS = ("start_unix_nano", "end_unix_nano", "execution_id", "attempt", "content_hash")
 _SHORT = 200
 """Longer values of attributes are hardly ever the same."""
 
-_JSON = ("status", "attributes", "resource_attributes", "events", "links")
 _REST = "otlp_rest"
 _DROPPED = ("dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 
 _CUTTABLE = ("attributes", "events", "links", "operation", "error_message")
 
 _SLICE = 2_000
-"""Rows that are objects twice, as rows and as spans, at a time."""
+"""Rows that are objects twice, as columns and as spans, at a time."""
+
+_STATUSES = {status.value: status for status in Status}
 
 
 def table_to_spans(table: pa.Table) -> list[Span]:
@@ -50,32 +52,63 @@ def table_to_spans(table: pa.Table) -> list[Span]:
     of attributes would be the most of a span.
     """
     shared: dict[str, str] = {}
+    share = shared.setdefault
     resources: dict[str, Attributes] = {}
-    cut_resources: set[str] = set()
     ingested = "ingested_at" in table.column_names
-    columns = [*_PLAIN, *_JSON, _REST, *(["ingested_at"] if ingested else [])]
-    spans = []
-    for batch in table.select(columns).to_batches(max_chunksize=_SLICE):
-        for row in batch.to_pylist():
-            text = row.pop("resource_attributes")
-            if text not in resources:
-                resources[text] = load_attributes(text)
-                if tells_cut(text):
-                    cut_resources.add(text)
-            row["truncated"] = text in cut_resources or any(tells_cut(row[name]) for name in _CUTTABLE if row[name])
-            row["dropped"] = _dropped(row.pop(_REST))
-            attributes = load_attributes(row["attributes"])
-            for name in _TEXTS:
-                if (value := row[name]) is not None:
-                    row[name] = shared.setdefault(value, value)
-            row["status"] = Status(row["status"])
-            row["attributes"] = {
-                shared.setdefault(key, key): _shared(value, shared) for key, value in attributes.items()
-            }
-            row["events"] = _events(row["events"])
-            row["links"] = _links(row["links"])
-            spans.append(Span(resource=resources[text], **row))
+    spans: list[Span] = []
+    for batch in table.to_batches(max_chunksize=_SLICE):
+        values: dict[str, list[Any]] = {}
+        for name in _TEXTS:
+            column = batch.column(name).to_pylist()
+            values[name] = list(map(share, column, column))
+        for name in _NUMBERS:
+            values[name] = batch.column(name).to_pylist()
+        values["status"] = [_STATUSES[text] for text in batch.column("status").to_pylist()]
+        values["attributes"] = _attributes(batch.column("attributes").to_pylist(), shared)
+        values["resource"] = [_resource(text, resources) for text in batch.column("resource_attributes").to_pylist()]
+        values["events"] = [_events(text) for text in batch.column("events").to_pylist()]
+        values["links"] = [_links(text) for text in batch.column("links").to_pylist()]
+        values["truncated"] = _truncated(batch)
+        values["dropped"] = list(map(_dropped, batch.column(_REST).to_pylist()))
+        values["logged"] = [0] * batch.num_rows
+        values["ingested_at"] = batch.column("ingested_at").to_pylist() if ingested else [None] * batch.num_rows
+        # By position: with names, making the objects takes half as long again.
+        spans += map(Span, *(values[name] for name in _FIELDS))
     return spans
+
+
+_FIELDS = tuple(field.name for field in fields(Span))
+
+
+def _attributes(texts: Sequence[str], shared: dict[str, str]) -> list[Attributes]:
+    """All texts in one go, which is twice as fast as one by one."""
+    share = shared.setdefault
+    found: list[Attributes] = []
+    for text, members in zip(texts, json.loads(f"[{','.join(texts)}]"), strict=True):
+        given = plain(members) if "$" in text else members
+        found.append({share(key, key): _shared(value, shared) for key, value in given.items()})
+    return found
+
+
+def _resource(text: str, resources: dict[str, Attributes]) -> Attributes:
+    if text not in resources:
+        resources[text] = load_attributes(text)
+    return resources[text]
+
+
+def _truncated(batch: pa.RecordBatch) -> list[bool]:
+    """Whether any value of each span was cut when it came."""
+    cut: dict[str, bool] = {}
+    found = []
+    for text in batch.column("resource_attributes").to_pylist():
+        if text not in cut:
+            cut[text] = tells_cut(text)
+        found.append(cut[text])
+    for name in _CUTTABLE:
+        for row, text in enumerate(batch.column(name).to_pylist()):
+            if text and tells_cut(text):
+                found[row] = True
+    return found
 
 
 def table_to_open_spans(table: pa.Table) -> list[Span]:

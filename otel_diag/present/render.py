@@ -116,14 +116,14 @@ def report(answer: Report, timeline: Timeline) -> str:
     name = key_name(answer.execution_id, answer.trace_id)
     page.add(f"# {STATUS_MARKS[answer.status]} {name}: {answer.status}, verdict {answer.verdict}")
     if answer.root_cause is not None:
-        _root_cause(page, answer.root_cause)
+        _root_cause(page, answer.root_cause, answer.totals.get("root_cause.evidence_spans"))
     page.section("Confirmed before", [f"- {_confirmed(cause)}" for cause in answer.confirmed_causes[:MAX_CLAIMS]])
     _timeline(page, timeline.timeline, timeline.total_spans)
     findings = [
         f"- {code(f'{f.service}.{f.operation}')}: {code(f.anomaly, MAX_TEXT)}{_spans(f.span_ids)}"
         for f in answer.findings[:MAX_ROWS]
     ]
-    page.section("Findings", [*findings, *_more(answer.findings, MAX_ROWS)])
+    page.section("Findings", [*findings, *_more(answer.findings, MAX_ROWS, answer.totals.get("findings"))])
     _evidence(page, answer)
     extra = [
         text for text in answer.recommendations if not answer.root_cause or text != answer.root_cause.recommendation
@@ -136,12 +136,14 @@ def report(answer: Report, timeline: Timeline) -> str:
         + (f" (one of {c.executions:,} alike)" if c.executions > 1 else "")
         for c in answer.similar_cases[:MAX_ROWS]
     ]
-    page.section("Similar executions", [*cases, *_more(answer.similar_cases, MAX_ROWS)])
+    alike = answer.totals.get("similar_cases")
+    page.section("Similar executions", [*cases, *_more(answer.similar_cases, MAX_ROWS, alike)])
     breakdown = [
         f"- {code(service)}: {'missing' if isinstance(ms, str) else duration(ms)}"
         for service, ms in list(answer.timing_breakdown.items())[:MAX_ROWS]
     ]
-    page.section("Time by service", [*breakdown, *_more(answer.timing_breakdown, MAX_ROWS)])
+    services = answer.totals.get("timing_breakdown")
+    page.section("Time by service", [*breakdown, *_more(answer.timing_breakdown, MAX_ROWS, services)])
     page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
     page.section("Not examined", [f"- {prose(line)}" for line in answer.not_examined[:MAX_ROWS]])
     _next_steps(page, answer.next_steps)
@@ -187,7 +189,7 @@ def comparison(answer: Comparison) -> str:
         first = answer.first_divergence
         page.add("", f"**First divergence** ({first.kind}) at {code(first.element)}: {code(first.detail, MAX_TEXT)}")
     differences = [f"- {code(text, MAX_TEXT)}" for text in answer.differences[:MAX_ROWS]]
-    page.section("Differences", [*differences, *_more(answer.differences, MAX_ROWS)])
+    page.section("Differences", [*differences, *_more(answer.differences, MAX_ROWS, answer.totals.get("differences"))])
     _distinguishing(page, answer.distinguishing, answer.cohorts)
     briefs = [failed, *answer.similar_successful]
     page.section("Compared", _table(_BRIEF_HEADER, [_brief_row(brief) for brief in briefs[:MAX_ROWS]]))
@@ -252,14 +254,15 @@ def gaps(answer: GapReport) -> str:
     """``find_trace_gaps``: the timeline with its gaps, each gap explained, missing hops, orphans."""
     page = _Page()
     name = key_name(answer.execution_id, answer.trace_id)
-    page.add(f"# {name}: {counted(len(answer.gaps), 'gap')} in {counted(answer.total_spans, 'span')}")
+    total = answer.totals.get("gaps", len(answer.gaps))
+    page.add(f"# {name}: {counted(total, 'gap')} in {counted(answer.total_spans, 'span')}")
     gap_lines = [f"- {_gap(gap)}" for gap in answer.gaps[:MAX_ROWS]]
-    page.section("Gaps", [*gap_lines, *_more(answer.gaps, MAX_ROWS)])
+    page.section("Gaps", [*gap_lines, *_more(answer.gaps, MAX_ROWS, total)])
     missing = [f"- {_missing(hop)}" for hop in answer.missing[:MAX_ROWS]]
-    page.section("Missing hops", [*missing, *_more(answer.missing, MAX_ROWS)])
+    page.section("Missing hops", [*missing, *_more(answer.missing, MAX_ROWS, answer.totals.get("missing"))])
     _timeline(page, answer.spans, answer.total_spans)
     if answer.orphans:
-        page.add("", f"Orphans (their parent is not stored):{_spans(answer.orphans)}")
+        page.add("", f"Orphans (their parent is not stored):{_spans(answer.orphans, answer.totals.get('orphans'))}")
     page.section("Data quality", [f"- {prose(line)}" for line in data_quality_lines(answer.data_quality)])
     _next_steps(page, answer.next_steps)
     return page.text()
@@ -316,7 +319,7 @@ def _timeline(page: _Page, entries: Sequence[TimelineEntry], total: int) -> None
         page.add(f"… {total - len(shown)} more of {total} spans; failed, unusual and critical ones are shown first.")
 
 
-def _root_cause(page: _Page, cause: RootCause) -> None:
+def _root_cause(page: _Page, cause: RootCause, total_spans: int | None) -> None:
     where = code(f"{cause.affected_service}.{cause.affected_operation}")
     hop = f" (hop {code(cause.hop.caller)} → {code(cause.hop.callee)})" if cause.hop else ""
     page.add(
@@ -324,7 +327,7 @@ def _root_cause(page: _Page, cause: RootCause) -> None:
     )
     page.block([clean(cause.evidence, MAX_TEXT)])
     if cause.evidence_spans:
-        page.add(f"Spans:{_spans(cause.evidence_spans)}")
+        page.add(f"Spans:{_spans(cause.evidence_spans, total_spans)}")
     page.add("", f"**Do:** {prose(cause.recommendation)}")
 
 
@@ -430,11 +433,12 @@ def _more(items: Sequence[T] | dict[str, T], shown: int, total: int | None = Non
     return ["", f"… {hidden} more of {of}"] if hidden > 0 else []
 
 
-def _spans(ids: Sequence[str], limit: int = 5) -> str:
+def _spans(ids: Sequence[str], total: int | None = None) -> str:
     if not ids:
         return ""
-    rest = f" … {len(ids) - limit} more of {len(ids)}" if len(ids) > limit else ""
-    return " " + ", ".join(code(span_id, 32) for span_id in ids[:limit]) + rest
+    shown, of = ids[:5], len(ids) if total is None else total
+    rest = f" … {of - len(shown)} more of {of}" if of > len(shown) else ""
+    return " " + ", ".join(code(span_id, 32) for span_id in shown) + rest
 
 
 def _window(window: PerformanceWindow) -> str:

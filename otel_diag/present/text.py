@@ -140,19 +140,27 @@ def choose_spans(entries: Sequence[TimelineEntry], limit: int) -> list[TimelineE
     return [entries[position] for position in kept]
 
 
+_FLAGS = {
+    "orphans": "orphans",
+    "cycles_broken": "cycles broken",
+    "duplicate_span_ids": "span ids used twice",
+    "end_before_start": "end before start",
+    "out_of_range_times": "times out of range",
+    "running_spans": "still running",
+    "truncated": "with cut values",
+    "late": "came late",
+}
+
+
 def data_quality_lines(quality: DataQuality) -> list[str]:
     """What is wrong with the data and what was not examined; empty when there is nothing to say."""
-    listed = {
-        "orphans": quality.orphans,
-        "cycles broken": quality.cycles_broken,
-        "span ids used twice": quality.duplicate_span_ids,
-        "end before start": quality.end_before_start,
-        "times out of range": quality.out_of_range_times,
-        "still running": quality.running_spans,
-        "with cut values": quality.truncated,
-        f"came up to {duration(quality.late_max_ms)} late": quality.late,
-    }
-    lines = [f"{name} ({len(ids)}): {some(ids)}" for name, ids in listed.items() if ids]
+    lines = []
+    for name, words in _FLAGS.items():
+        ids: Sequence[str] = getattr(quality, name)
+        total = quality.totals.get(name, len(ids))
+        if total:
+            late = f", up to {duration(quality.late_max_ms)}" if name == "late" else ""
+            lines.append(f"{words}{late} ({total}): {some(ids, total)}")
     if quality.spans_examined < quality.spans:
         lines.append(f"{quality.spans_examined} of {quality.spans} spans were examined")
     if quality.missing_root:
@@ -173,7 +181,9 @@ def further_claims(report: Report) -> list[Claim]:
     return [claim for claim in report.evidence_ledger if claim.claim not in told]
 
 
-def some(ids: Sequence[str], limit: int = 5) -> str:
-    """The first ids, and how many more there are."""
-    rest = f" … {len(ids) - limit} more" if len(ids) > limit else ""
-    return ", ".join(clean(span_id, 32) for span_id in ids[:limit]) + rest
+def some(ids: Sequence[str], total: int | None = None, limit: int = 5) -> str:
+    """The first ids, and how many more there are; of ``total``, where the list was cut before."""
+    shown = ids[:limit]
+    more = (len(ids) if total is None else total) - len(shown)
+    rest = f" … {more} more" if more > 0 else ""
+    return ", ".join(clean(span_id, 32) for span_id in shown) + rest

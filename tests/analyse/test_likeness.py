@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from otel_diag.analyse.baseline import Peer
 from otel_diag.analyse.compare import Compared, compare
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.jobs import failure_patterns, job_pattern
 from otel_diag.analyse.similar import nearest_names, rank_similar, similarity
 from otel_diag.analyse.summary import summarise
@@ -56,7 +57,7 @@ def test_names_nearest_to_a_wrong_one() -> None:
 
 
 def test_a_comparison_speaks_with_figures() -> None:
-    found = compare(run(1, routed=False), run(2))
+    found = compare(Examined(run(1, routed=False)), Examined(run(2)))
     words, divergence, score = found.differences, found.first_divergence, found.similarity
     assert "no router span" in words
     assert "13 ms against 2,500 ms" in words
@@ -68,13 +69,13 @@ def test_a_comparison_speaks_with_figures() -> None:
 
 
 def test_equal_executions_do_not_differ() -> None:
-    assert compare(run(1), run(2)) == Compared([], None, 1.0, [])
+    assert compare(Examined(run(1)), Examined(run(2))) == Compared([], None, 1.0, [])
 
 
 def test_a_missing_span_is_the_first_divergence() -> None:
     shorter = run(1)
     shorter = replace(shorter, spans=tuple(s for s in shorter.spans if s.service == "runner"))
-    divergence = compare(shorter, run(2)).first_divergence
+    divergence = compare(Examined(shorter), Examined(run(2))).first_divergence
     assert divergence is not None
     assert (divergence.kind, divergence.element) == ("missing", "router.route")
 

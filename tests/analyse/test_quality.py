@@ -49,4 +49,4 @@ def test_spans_with_cut_values_are_named_and_counted() -> None:
     cut = replace(trace.build(), spans=(spans[0], *(replace(one, truncated=True) for one in spans[1:])))
     found = quality(cut)
     assert len(found.truncated) == 50
-    assert "truncated: the first 50 of 60" in found.notes
+    assert found.totals == {"truncated": 60}

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_diag.analyse import compare as comparing
 from otel_diag.analyse.align import align
 from otel_diag.analyse.attributes import Telling, names_one, says_outcome, telling
-from otel_diag.analyse.compare import MAX_CHANGES, MAX_LINES, attribute_words, compare, diff
+from otel_diag.analyse.compare import MAX_CHANGES, MAX_LINES, Changes, Compared, attribute_words
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.tree import build_tree
 from otel_diag.model import Trace
 from otel_diag.testing import TraceBuilder
@@ -28,6 +30,14 @@ def routed(*, selects: int = 1, version: str = "1.0", host: str = "a", **attribu
     built = trace.build()
     spans = (replace(s, resource={"host.name": host, "process.pid": 4}) for s in built.spans)
     return replace(built, spans=tuple(spans))
+
+
+def compare(mine: Trace, other: Trace) -> Compared:
+    return comparing.compare(Examined(mine), Examined(other))
+
+
+def diff(mine: Trace, other: Trace) -> tuple[Compared, Changes]:
+    return comparing.diff(Examined(mine), Examined(other))
 
 
 def test_spans_correspond_by_element_and_place() -> None:

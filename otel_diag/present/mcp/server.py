@@ -26,11 +26,11 @@ from otel_diag.model import (
     RecentFailures,
     Report,
 )
-from otel_diag.present import render
+from otel_diag.present import budget, render
 from otel_diag.present.client import AnyQueries
 from otel_diag.present.inputs import make_filters, make_key
 from otel_diag.present.mcp.schema import slim, without_titles
-from otel_diag.present.text import hint_of
+from otel_diag.present.text import clean, hint_of
 
 INSTRUCTIONS: Final = """\
 Says from traces why an execution (one unit of work: runner -> router -> GPU function) failed, timed out or was slow.
@@ -85,7 +85,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         when you have an id. For a whole job use find_timeout_root_cause; without an id get_recent_failures."""
         with _asking(opened) as queries:
             report, timeline = queries.diagnose_with_timeline(make_key(execution_id, trace_id))
-            return _result(report, render.report(report, timeline))
+            return _result(report, render.report, timeline)
 
     def find_timeout_root_cause(
         job_id: Annotated[str | None, Field(description="The job.")] = None,
@@ -97,7 +97,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
             if (job_id is None) == (execution_id is None):
                 raise BadInput("give exactly one of job_id and execution_id", hint="execution_id stands for its job.")
             answer = queries.timeout_root_cause(job_id=job_id, execution_id=execution_id)
-            return _result(answer, render.job(answer))
+            return _result(answer, render.job)
 
     def compare_with_successful(
         execution_id: ExecutionId = None, trace_id: TraceId = None
@@ -106,7 +106,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         diagnose_execution; for times alone use find_trace_gaps."""
         with _asking(opened) as queries:
             answer = queries.compare_with_successful(make_key(execution_id, trace_id))
-            return _result(answer, render.comparison(answer))
+            return _result(answer, render.comparison)
 
     def get_recent_failures(
         limit: Annotated[int, Field(ge=1, le=100)] = 10,
@@ -133,7 +133,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
                 since=since,
             )
             answer = queries.recent_failures(limit, filters)
-            return _result(answer, render.failures(answer))
+            return _result(answer, render.failures)
 
     def analyze_performance(
         model_id: str | None = None,
@@ -147,7 +147,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         with _asking(opened) as queries:
             filters = make_filters(model_id=model_id, region=region, service=service, operation=operation, since=since)
             answer = queries.performance(filters)
-            return _result(answer, render.performance(answer))
+            return _result(answer, render.performance)
 
     def find_trace_gaps(
         trace_id: Annotated[str | None, Field(description="32 hexadecimal digits.")] = None,
@@ -157,7 +157,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         that are missing, and orphans. Use when diagnose_execution blames waiting or is inconclusive."""
         with _asking(opened) as queries:
             answer = queries.trace_gaps(make_key(execution_id, trace_id))
-            return _result(answer, render.gaps(answer))
+            return _result(answer, render.gaps)
 
     def query_traces(
         query: Annotated[str, Field(min_length=1, max_length=2_000)],
@@ -175,7 +175,7 @@ def _handlers(opened: OpenQueries) -> list[Callable[..., CallToolResult]]:
         region. Says how it was read and which window was used."""
         with _asking(opened) as queries:
             answer = queries.ask(query, execution_id, intent)
-            return _result(answer, render.query_answer(answer))
+            return _result(answer, render.query_answer)
 
     return [
         diagnose_execution,
@@ -227,10 +227,13 @@ def _asking(opened: OpenQueries) -> Iterator[AnyQueries]:
         with opened() as queries:
             yield queries
     except OtelDiagError as error:
-        raise ToolError(" ".join(filter(None, [f"{error.message}.", hint_of(error)]))) from error
+        message = " ".join(filter(None, [f"{error.message}.", hint_of(error)]))
+        raise ToolError(clean(message, budget.MESSAGE_CHARACTERS)) from error
 
 
-def _result(answer: Answer, markdown: str) -> CallToolResult:
+def _result(answer: Answer, write: Callable[..., str], *beside: Answer) -> CallToolResult:
+    """The answer twice, each within its budget: as ``write`` puts it, with what stands beside it, and as data."""
+    text = budget.markdown(write, answer, *beside)
     # By way of JSON text, where NaN and infinity are null.
-    structured = json.loads(answer.model_dump_json())
-    return CallToolResult(content=[TextContent(type="text", text=markdown)], structured_content=structured)
+    data = json.loads(budget.structured(answer).model_dump_json())
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=data)

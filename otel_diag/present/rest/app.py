@@ -35,6 +35,7 @@ from otel_diag.model import (
     TraceDiff,
     TraceSummary,
 )
+from otel_diag.present import budget
 from otel_diag.present.inputs import check_trace_id, make_key, parse_moment
 from otel_diag.present.rest import described, errors
 from otel_diag.present.rest.guard import CALLER, HostGuard, TokenGuard
@@ -166,7 +167,7 @@ def _diagnosis() -> APIRouter:
 
     @routes.post("/trace/diagnose", summary="Why an execution failed or was slow")
     def diagnose(queries: Asked, body: DiagnoseBody) -> Report:
-        return queries.diagnose(body.key(), body.analysis_type)
+        return budget.structured(queries.diagnose(body.key(), body.analysis_type))
 
     @routes.post("/trace/diagnose/confirm", summary="Say whether a verdict was right, and what the cause really was")
     def confirm(queries: Asked, body: ConfirmBody) -> ConfirmedCause:

@@ -1,0 +1,94 @@
+"""Totals of windows, which are sums of sketches as far as they can be, are what counting the rows gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from otel_diag import statements
+from otel_diag.ask.intent import Filters
+from otel_diag.model import Declared, Status
+from otel_diag.query import Filters as Asked
+from otel_diag.query import Queries
+from otel_diag.reader import Reader
+from otel_diag.store.base import Store
+from tests.query.pipeline import NOW, Execution, send
+
+HOUR = NOW.replace(minute=0, second=0, microsecond=0)
+WINDOWS = [
+    (HOUR - timedelta(hours=5), HOUR),
+    (HOUR - timedelta(hours=4, minutes=23), HOUR + timedelta(minutes=7)),
+    (HOUR - timedelta(hours=3), HOUR - timedelta(hours=2, minutes=20)),
+    (HOUR - timedelta(minutes=50), HOUR - timedelta(minutes=10)),
+    (HOUR - timedelta(days=2), HOUR - timedelta(days=1)),
+]
+FILTERS = [
+    Filters(),
+    Filters(statuses=(Status.FAILED, Status.TIMEOUT)),
+    Filters(regions=("eu-west",), statuses=(Status.COMPLETED,)),
+    Filters(models=("phi-3",)),
+    Filters(jobs=("job-1",)),
+    Filters(services=("modal",)),
+]
+
+
+@pytest.fixture
+def executions(store: Store, queries: Queries, work: Callable[[], None]) -> None:
+    for number in range(24):
+        one = Execution(
+            100 + number,
+            fault="refused" if number % 5 == 0 else "none",
+            started_at=HOUR - timedelta(minutes=17 * number),
+            region=("us-east", "eu-west")[number % 2],
+            model_id=("llama3.2-1b", "phi-3")[number % 3 == 0],
+        )
+        send(store, one)
+    work()
+    # Known by its runner only, and without an end: no sketch counts it.
+    queries.declare_execution(
+        Declared(execution_id=900, status=Status.FAILED, started_at=HOUR - timedelta(hours=2, minutes=30))
+    )
+
+
+@pytest.mark.usefixtures("executions")
+def test_a_total_is_what_counting_gives(store: Store) -> None:
+    reader = Reader(store, "default")
+    for since, until in WINDOWS:
+        for filters in FILTERS:
+            counted = statements.count_executions(reader, filters, since, until)
+            assert counted == statements.Count(rows_of(reader, filters, since, until)), (since, until, filters)
+
+
+@pytest.mark.usefixtures("executions")
+def test_a_total_that_is_not_counted_to_the_end_says_so(
+    store: Store, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "COUNTED_ROWS", 3)
+    window = (HOUR - timedelta(hours=24), HOUR + timedelta(hours=1))
+    reader = Reader(store, "default")
+    assert statements.count_executions(reader, Filters(jobs=("job-1",)), *window) == statements.Count(3, True)
+    assert not statements.count_executions(reader, Filters(), *window).is_partial
+    page = queries.search(Asked(job_id="job-1", since=window[0], until=window[1]), limit=5)
+    assert page.total_is_partial
+    assert page.total >= len(page.executions) == page.next_offset == 5
+    pages = [queries.search(Asked(job_id="job-1"), limit=10, offset=offset) for offset in (0, 10, 20)]
+    assert sum(len(page.executions) for page in pages) == 24
+    assert pages[-1].next_offset is None
+
+
+@pytest.mark.usefixtures("executions")
+@pytest.mark.parametrize("limit", [1, 3, 50])
+def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
+    reader = Reader(store, "default")
+    for filters in FILTERS:
+        for since, until in WINDOWS:
+            statement = statements.executions(reader, filters, since, until)
+            newest = statements.newest_rows(reader, statement, until, limit)
+            everything = sorted(reader.rows(statement), key=lambda row: row["started_at"], reverse=True)
+            assert newest == everything[:limit]
+
+
+def rows_of(reader: Reader, filters: Filters, since: datetime, until: datetime) -> int:
+    return len(reader.rows(statements.executions(reader, filters, since, until)))
