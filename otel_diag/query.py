@@ -29,7 +29,7 @@ from otel_diag.briefs import SPANS_SHOWN, analysis_of_row, brief_of_peer, brief_
 from otel_diag.config import Settings
 from otel_diag.confirmations import confirm, confirmed_alike, recommendation_of
 from otel_diag.decode.otlp_json import spans_to_otlp_json
-from otel_diag.diagnoses import diagnosis_of, judge_all
+from otel_diag.diagnoses import Diagnosis, diagnosis_of, judge_all
 from otel_diag.errors import BadInput, NotFound, Permanent
 from otel_diag.model import (
     DEFAULT_TENANT,
@@ -63,6 +63,7 @@ from otel_diag.model import (
 from otel_diag.reader import Reader, Row, Unit, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
+    OWN_TABLES,
     diagnoses,
     execution_rollups,
     metadata,
@@ -92,7 +93,7 @@ FAILURES = (Status.FAILED, Status.TIMEOUT)
 CLOCK_SLACK = timedelta(minutes=5)
 """Windows that end now reach this far ahead: senders' clocks may run fast."""
 
-SQL_TABLES = tuple(name for name in (*metadata.tables, *views.tables) if name != "schema_migrations")
+SQL_TABLES = tuple(name for name in (*metadata.tables, *views.tables) if name not in OWN_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +160,26 @@ class Queries:
 
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
         """Why it failed or was slow. ``analysis_type`` leaves parts out, the verdict stays the same."""
-        return self._report(self._reader, self._unit(key), analysis_type)
+        unit = self._unit(key)
+        return self._report(unit, self._diagnosis(self._reader, unit), analysis_type)
 
     def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
         """The diagnosis and the timeline it is about, of one reading."""
         unit = self._unit(key)
-        reader = self._remembering()
-        return self._report(reader, unit, analysis_type), self._timeline(reader, unit)
+        diagnosis = self._diagnosis(self._reader, unit)
+        return self._report(unit, diagnosis, analysis_type), self._timeline(unit, diagnosis)
 
-    def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
-        report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
-        causes = confirmed_alike(reader, unit, summarise(unit.trace), report)
+    def _diagnosis(self, reader: Reader, unit: Unit) -> Diagnosis:
+        return diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
+
+    def _report(self, unit: Unit, diagnosis: Diagnosis, analysis_type: AnalysisType) -> Report:
+        report = diagnosis.report
+        causes = confirmed_alike(self._reader, unit, summarise(unit.trace), report)
         parts: dict[str, Any] = {"analysis_type": analysis_type, "confirmed_causes": causes}
         if (advice := recommendation_of(causes)) is not None:
             parts["recommendations"] = [*report.recommendations, advice]
         if analysis_type in ("full", "similar"):
-            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, summarise(unit.trace))
+            parts["similar_cases"] = list(diagnosis.similar[: cohorts.SIMILAR_LIMIT])
         if analysis_type in ("similar", "gaps"):
             parts |= {"recommendations": [], "timing_breakdown": {}}
         if analysis_type == "gaps":
@@ -185,15 +190,16 @@ class Queries:
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
-        return self._timeline(self._reader, self._unit(key), MAX_LISTED)
+        unit = self._unit(key)
+        return self._timeline(unit, self._diagnosis(self._reader, unit), MAX_LISTED)
 
-    def _timeline(self, reader: Reader, unit: Unit, limit: int | None = None) -> Timeline:
+    def _timeline(self, unit: Unit, diagnosis: Diagnosis, limit: int | None = None) -> Timeline:
         return Timeline(
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
             total_spans=unit.trace.span_count,
             spans_examined=len(unit.trace.spans),
-            timeline=timeline.timeline(unit.trace, _baseline(reader, unit), limit),
+            timeline=timeline.timeline(unit.trace, diagnosis.marks, limit),
         )
 
     def summary(self, key: Key) -> TraceSummary:
@@ -214,8 +220,13 @@ class Queries:
 
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
+        reader = self._remembering()
         report = timeline.gap_report(
-            unit.trace, _baseline(self._reader, unit), unit.is_arriving(self._now(), self._settle), MAX_LISTED
+            unit.trace,
+            _baseline(reader, unit),
+            self._diagnosis(reader, unit).marks,
+            unit.is_arriving(self._now(), self._settle),
+            MAX_LISTED,
         )
         bounded = {name: getattr(report, name)[:MAX_LISTED] for name in ("gaps", "missing", "orphans")}
         return report.model_copy(update=bounded | {"next_steps": next_steps.after_gaps(report)})
@@ -391,7 +402,7 @@ class Queries:
     def failing_alike(self, key: Key) -> SearchPage:
         """Other failed executions with the same root cause in the same place, a week around this one, newest first."""
         unit = self._unit(key)
-        cause = diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle).root_cause
+        cause = self._diagnosis(self._reader, unit).report.root_cause
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
         summary = summarise(unit.trace)
@@ -526,7 +537,7 @@ class Queries:
     def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
         """Keep what somebody says of the verdict, in place of what was said before. Raises BadInput, NotFound."""
         unit, now = self._unit(key), self._now()
-        report = diagnosis_of(self._reader, unit, now=now, settle=self._settle)
+        report = diagnosis_of(self._reader, unit, now=now, settle=self._settle).report
         return confirm(self._reader, unit, summarise(unit.trace), report, said, now)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
