@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -62,6 +63,7 @@ from otel_diag.model import (
 )
 from otel_diag.reader import Reader, Row, Unit, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
+from otel_diag.store.functions import FUNCTIONS
 from otel_diag.store.schema import (
     OWN_TABLES,
     diagnoses,
@@ -541,12 +543,16 @@ class Queries:
         return confirm(self._reader, unit, summarise(unit.trace), report, said, now)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
-        """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out."""
+        """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out.
+
+        What SQL functions in it ask about is judged before, where it is not yet.
+        """
         checked = guarded_sql.check_select(
-            statement, self._store.capabilities().name, SQL_TABLES, tenant=self._reader.tenant
+            statement, self._store.capabilities().name, SQL_TABLES, tenant=self._reader.tenant, functions=FUNCTIONS
         )
         if validate_only:
             return SqlResult(columns=[], rows=[], row_count=0, row_count_is_partial=False)
+        self._judge_first(checked.calls)
         limit = min(max_rows or self._settings.query_row_limit, self._settings.query_row_limit)
         try:
             table = self._store.select_text(
@@ -563,6 +569,15 @@ class Queries:
         )
 
     # ---------------------------------------------------------------------------------- shared steps
+
+    def _judge_first(self, calls: Sequence[guarded_sql.Call]) -> None:
+        """See to it that the diagnoses which these functions give back are stored, as far as they can be."""
+        if not self._store.capabilities().writable:
+            return
+        for call in calls:
+            values = {name: value for name, value in call.values.items() if name in ("execution_id", "trace_id")}
+            with suppress(NotFound):  # the function says so by giving no row
+                self._diagnosis(self._reader, self._unit(Key(**values)))  # type: ignore[arg-type]
 
     def _unit(self, key: Key) -> Unit:
         if key.execution_id is not None:

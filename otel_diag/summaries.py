@@ -7,6 +7,7 @@ a span adds to them once, the first time it is folded; an execution's own durati
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -179,8 +180,11 @@ def _replace(
     old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
     sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
+    units_of = Counter(unit.trace_id for unit in units)
     for unit in units:
-        rows.append(_within(bounds, unit, summary_row(reader.tenant, unit, now)))
+        row = summary_row(reader.tenant, unit, now)
+        # Not all spans of the trace are the unit's: those above several executions belong to none.
+        rows.append(_within(bounds, unit, row) if unit.left_out or units_of[unit.trace_id] > 1 else row)
         sketches.add_spans(rollup_rows(unit, is_new))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
@@ -329,8 +333,8 @@ def summary_row(tenant: str, unit: Trace, now: datetime) -> Row:
 
 
 def _within(bounds: Mapping[str, Bounds], unit: Trace, row: Row) -> Row:
-    """A row that leads to all spans of its trace, where some were left out."""
-    if not unit.left_out or unit.trace_id is None or unit.trace_id not in bounds:
+    """A row that leads to all spans of its trace."""
+    if unit.trace_id is None or unit.trace_id not in bounds:
         return row
     whole = bounds[unit.trace_id]
     return row | {"min_start_unix_nano": whole.first, "max_start_unix_nano": whole.last}

@@ -24,6 +24,7 @@ from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Column, Double, Int
 from sqlalchemy.types import TypeEngine
 
 from otel_diag.model import ANNOUNCED
+from otel_diag.store.functions import texts
 from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, open_spans, trace_arrivals
 
 PENDING: Final = "pending_changes"
@@ -214,6 +215,10 @@ def cluster_tables(cluster: Cluster) -> list[str]:
     log = _replicated(_PENDING_ENGINE, f"{cluster.database}.{PENDING}")
     statements.append(_pending_changes(on_cluster, log))
     statements.append(create_open_spans(on_cluster))
+    statements += [
+        re.sub(r"^CREATE OR REPLACE VIEW (\w+)", rf"\g<0>{on_cluster}", text, count=1, flags=re.MULTILINE).strip()
+        for text in texts("clickhouse").values()
+    ]
     return statements
 
 
