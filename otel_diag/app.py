@@ -52,12 +52,13 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
 
 
 @contextmanager
-def open_queries(settings: Settings, *, writing: bool = False) -> Iterator[AnyQueries]:
+def open_queries(settings: Settings, *, writing: bool = False, storing: bool = False) -> Iterator[AnyQueries]:
     """Answers for one command: from the server that owns the embedded store, else from the store itself.
 
-    It is opened read-only unless ``writing``, which takes a store that is there: neither creates or upgrades one. An
-    embedded one is summarised before, as nobody else does it, and let go at the end, so that it never keeps ``serve``
-    from starting. Raises StartupError: no store yet, locked by a process that does not answer, database down.
+    It is opened read-only unless ``writing``, which takes a store that is there: neither creates or upgrades one. With
+    ``storing`` it keeps new diagnoses where it can be written. An embedded one is summarised before, as nobody else
+    does it, and let go at the end, so that it never keeps ``serve`` from starting. Raises StartupError: no store yet,
+    locked by a process that does not answer, database down.
     """
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
@@ -70,6 +71,8 @@ def open_queries(settings: Settings, *, writing: bool = False) -> Iterator[AnyQu
             if writing:
                 store.close()
                 store = open_store(settings.store)
+            elif storing:
+                store = _for_writing(store, settings)
             break
         except StoreInUse:  # by a server that is starting, or by another command
             if time.monotonic() > deadline:
@@ -191,6 +194,20 @@ def _open_summarised(settings: Settings) -> Store:
     with closing(open_store(settings.store)) as writable:
         Writer(writable, settings).summarise(SUMMARISE_SECONDS)
     return open_store(settings.store, read_only=True)
+
+
+def _for_writing(store: Store, settings: Settings) -> Store:
+    """The same store, opened again; read-only still where it cannot be written."""
+    file = embedded_path(settings.store)
+    if file is not None and not os.access(file, os.W_OK):
+        return store
+    store.close()
+    try:
+        return open_store(settings.store)
+    except StoreInUse:
+        raise
+    except StartupError:
+        return open_store(settings.store, read_only=True)
 
 
 def open_patiently(settings: Settings) -> Store:

@@ -81,7 +81,7 @@ class Alike:
     executions: int
 
 
-def similar_cases(reader: Reader, unit: Unit, summary: Summary) -> list[SimilarCase]:
+def similar_cases(reader: Reader, unit: Unit, summary: Summary, limit: int = SIMILAR_LIMIT) -> list[SimilarCase]:
     """Those with the same sequence of operations first, then the nearest of every other one; same model and region
     before all."""
     return [
@@ -94,7 +94,7 @@ def similar_cases(reader: Reader, unit: Unit, summary: Summary) -> list[SimilarC
             failure_point=one.peer.failure_point,
             executions=one.executions,
         )
-        for one in _alike(reader, unit, summary, None, SIMILAR_LIMIT, similar.THRESHOLD)
+        for one in _alike(reader, unit, summary, None, limit, similar.THRESHOLD)
     ]
 
 

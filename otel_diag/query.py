@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -28,7 +29,7 @@ from otel_diag.briefs import SPANS_SHOWN, analysis_of_row, brief_of_peer, brief_
 from otel_diag.config import Settings
 from otel_diag.confirmations import confirm, confirmed_alike, recommendation_of
 from otel_diag.decode.otlp_json import spans_to_otlp_json
-from otel_diag.diagnoses import diagnosis_of, judge_all
+from otel_diag.diagnoses import Diagnosis, diagnosis_of, judge_all
 from otel_diag.errors import BadInput, NotFound, Permanent
 from otel_diag.model import (
     DEFAULT_TENANT,
@@ -61,7 +62,9 @@ from otel_diag.model import (
 )
 from otel_diag.reader import Reader, Row, Unit, brief_columns, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
+from otel_diag.store.functions import FUNCTIONS
 from otel_diag.store.schema import (
+    OWN_TABLES,
     diagnoses,
     execution_rollups,
     metadata,
@@ -93,7 +96,7 @@ FAILURES = (Status.FAILED, Status.TIMEOUT)
 CLOCK_SLACK = timedelta(minutes=5)
 """Windows that end now reach this far ahead: senders' clocks may run fast."""
 
-SQL_TABLES = tuple(name for name in (*metadata.tables, *views.tables) if name != "schema_migrations")
+SQL_TABLES = tuple(name for name in (*metadata.tables, *views.tables) if name not in OWN_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +163,26 @@ class Queries:
 
     def diagnose(self, key: Key, analysis_type: AnalysisType = "full") -> Report:
         """Why it failed or was slow. ``analysis_type`` leaves parts out, the verdict stays the same."""
-        return self._report(self._reader, self._unit(key), analysis_type)
+        unit = self._unit(key)
+        return self._report(unit, self._diagnosis(self._reader, unit), analysis_type)
 
     def diagnose_with_timeline(self, key: Key, analysis_type: AnalysisType = "full") -> tuple[Report, Timeline]:
         """The diagnosis and the timeline it is about, of one reading."""
         unit = self._unit(key)
-        reader = self._remembering()
-        return self._report(reader, unit, analysis_type), self._timeline(reader, unit)
+        diagnosis = self._diagnosis(self._reader, unit)
+        return self._report(unit, diagnosis, analysis_type), self._timeline(unit, diagnosis)
 
-    def _report(self, reader: Reader, unit: Unit, analysis_type: AnalysisType) -> Report:
-        report = diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
-        causes = confirmed_alike(reader, unit, unit.examined.summary, report)
+    def _diagnosis(self, reader: Reader, unit: Unit) -> Diagnosis:
+        return diagnosis_of(reader, unit, now=self._now(), settle=self._settle)
+
+    def _report(self, unit: Unit, diagnosis: Diagnosis, analysis_type: AnalysisType) -> Report:
+        report = diagnosis.report
+        causes = confirmed_alike(self._reader, unit, unit.examined.summary, report)
         parts: dict[str, Any] = {"analysis_type": analysis_type, "confirmed_causes": causes}
         if (advice := recommendation_of(causes)) is not None:
             parts["recommendations"] = [*report.recommendations, advice]
         if analysis_type in ("full", "similar"):
-            parts["similar_cases"] = cohorts.similar_cases(self._reader, unit, unit.examined.summary)
+            parts["similar_cases"] = list(diagnosis.similar[: cohorts.SIMILAR_LIMIT])
         if analysis_type in ("similar", "gaps"):
             parts |= {"recommendations": [], "timing_breakdown": {}}
         if analysis_type == "gaps":
@@ -186,15 +193,16 @@ class Queries:
         return report.model_copy(update=parts)
 
     def timeline(self, key: Key) -> Timeline:
-        return self._timeline(self._reader, self._unit(key), MAX_LISTED)
+        unit = self._unit(key)
+        return self._timeline(unit, self._diagnosis(self._reader, unit), MAX_LISTED)
 
-    def _timeline(self, reader: Reader, unit: Unit, limit: int | None = None) -> Timeline:
+    def _timeline(self, unit: Unit, diagnosis: Diagnosis, limit: int | None = None) -> Timeline:
         return Timeline(
             execution_id=unit.trace.execution_id,
             trace_id=unit.trace.trace_id,
             total_spans=unit.trace.span_count,
             spans_examined=len(unit.trace.spans),
-            timeline=timeline.timeline(unit.examined, reader.baseline(unit), limit),
+            timeline=timeline.timeline(unit.examined, diagnosis.marks, limit),
         )
 
     def summary(self, key: Key) -> TraceSummary:
@@ -215,8 +223,13 @@ class Queries:
 
     def trace_gaps(self, key: Key) -> GapReport:
         unit = self._unit(key)
+        reader = self._remembering()
         report = timeline.gap_report(
-            unit.examined, self._reader.baseline(unit), unit.is_arriving(self._now(), self._settle), MAX_LISTED
+            unit.examined,
+            reader.baseline(unit),
+            self._diagnosis(reader, unit).marks,
+            unit.is_arriving(self._now(), self._settle),
+            MAX_LISTED,
         )
         lists = {name: getattr(report, name) for name in ("gaps", "missing", "orphans")}
         bounded: dict[str, Any] = {name: found[:MAX_LISTED] for name, found in lists.items()}
@@ -300,8 +313,8 @@ class Queries:
             job_id = own.examined.summary.job_id
             row = summary_row(self._reader.tenant, own.examined, self._now())
             failed_itself = own.examined.summary.status.is_failure
-            report = diagnosis_of(self._reader, own, now=self._now(), settle=self._settle) if failed_itself else None
-            cause = report.root_cause if report is not None else None
+            found = self._diagnosis(self._reader, own) if failed_itself else None
+            cause = found.report.root_cause if found is not None else None
             rows = [row | {"root_cause_type": cause.root_cause_type if cause is not None else None}]
         total = failed = 0
         if job_id is not None:
@@ -405,7 +418,7 @@ class Queries:
     def failing_alike(self, key: Key) -> SearchPage:
         """Other failed executions with the same root cause in the same place, a week around this one, newest first."""
         unit = self._unit(key)
-        cause = diagnosis_of(self._reader, unit, now=self._now(), settle=self._settle).root_cause
+        cause = self._diagnosis(self._reader, unit).report.root_cause
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
         summary = unit.examined.summary
@@ -546,16 +559,20 @@ class Queries:
     def confirm(self, key: Key, said: Confirmation) -> ConfirmedCause:
         """Keep what somebody says of the verdict, in place of what was said before. Raises BadInput, NotFound."""
         unit, now = self._unit(key), self._now()
-        report = diagnosis_of(self._reader, unit, now=now, settle=self._settle)
+        report = diagnosis_of(self._reader, unit, now=now, settle=self._settle).report
         return confirm(self._reader, unit, unit.examined.summary, report, said, now)
 
     def sql(self, statement: str, *, max_rows: int | None = None, validate_only: bool = False) -> SqlResult:
-        """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out."""
+        """One read-only SELECT over this tenant's rows. Raises BadInput for anything else, Transient on time-out.
+
+        What SQL functions in it ask about is judged before, where it is not yet.
+        """
         checked = guarded_sql.check_select(
-            statement, self._store.capabilities().name, SQL_TABLES, tenant=self._reader.tenant
+            statement, self._store.capabilities().name, SQL_TABLES, tenant=self._reader.tenant, functions=FUNCTIONS
         )
         if validate_only:
             return SqlResult(columns=[], rows=[], row_count=0, row_count_is_partial=False)
+        self._judge_first(checked.calls)
         limit = min(max_rows or self._settings.query_row_limit, self._settings.query_row_limit)
         try:
             table = self._store.select_text(
@@ -572,6 +589,15 @@ class Queries:
         )
 
     # ---------------------------------------------------------------------------------- shared steps
+
+    def _judge_first(self, calls: Sequence[guarded_sql.Call]) -> None:
+        """See to it that the diagnoses which these functions give back are stored, as far as they can be."""
+        if not self._store.capabilities().writable:
+            return
+        for call in calls:
+            values = {name: value for name, value in call.values.items() if name in ("execution_id", "trace_id")}
+            with suppress(NotFound):  # the function says so by giving no row
+                self._diagnosis(self._reader, self._unit(Key(**values)))  # type: ignore[arg-type]
 
     def _unit(self, key: Key) -> Unit:
         if key.execution_id is not None:

@@ -655,6 +655,19 @@ class Reader:
                 return kin, found
         return "root", ()
 
+    def knows_peers(self, unit: Unit, enough: int = MIN_PEERS) -> bool:
+        """Whether :meth:`peers` has ``enough`` successful ones, without reading them."""
+        summaries, kinds = trace_summaries.c, _kinds(unit, unit.examined.root)
+        others = self.select(trace_summaries, summaries.unit_id).where(
+            _comparable(_day(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
+        )
+        whole = [and_(kind, summaries.complete) for kind in kinds.values()]
+        for kind in (*whole, kinds["root"]):
+            some = others.where(kind).limit(enough).subquery("others")
+            if found := self.count(select(some.c.unit_id).select_from(some)):
+                return found >= enough
+        return False
+
     def _candidates(self, window: tuple[datetime, datetime], limit: int) -> Select[Any]:
         summaries = trace_summaries.c
         return (
@@ -768,6 +781,23 @@ def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnE
     key, value = keys[0], values[0]
     at_value = _up_to(keys[1:], values[1:]) if len(keys) > 1 else true()
     return or_(key < value, and_(key == value, at_value))
+
+
+def _comparable(day: datetime) -> ColumnElement[bool]:
+    """Whether a summary is of about this time, and of spans."""
+    summaries = trace_summaries.c
+    return and_(summaries.span_count > 0, summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER))
+
+
+def _is_other(trace: Trace) -> ColumnElement[bool]:
+    """Whether a summary is of another trace and execution."""
+    summaries = trace_summaries.c
+    other = _differs(summaries.trace_id, trace.trace_id)
+    return other if trace.execution_id is None else and_(other, _differs(summaries.execution_id, trace.execution_id))
+
+
+def _differs(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    return column.is_not(None) if value is None else or_(column.is_(None), column != value)
 
 
 def _newest(spans: Iterable[Span]) -> datetime | None:

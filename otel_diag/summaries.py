@@ -7,6 +7,7 @@ a span adds to them once, the first time it is folded; an execution's own durati
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -180,9 +181,12 @@ def _replace(
     old = {row["unit_id"]: row for row in [*old_rows, *_same_executions(reader, units)]}
     sketches = _Sketches(reader.tenant)
     rows: list[Row] = []
+    units_of = Counter(unit.trace_id for unit in units)
     for unit in units:
         examined = Examined(unit)
-        rows.append(_within(bounds, unit, summary_row(reader.tenant, examined, now)))
+        row = summary_row(reader.tenant, examined, now)
+        # Not all spans of the trace are the unit's: those above several executions belong to none.
+        rows.append(_within(bounds, unit, row) if unit.left_out or units_of[unit.trace_id] > 1 else row)
         sketches.add_spans(rollups_of(examined.tree, examined.skew, is_new))
     refolded = {trace_id for unit in units for trace_id in (unit.trace_id, None)}
     kept = [row for row in old.values() if row["trace_id"] not in refolded]
@@ -331,8 +335,8 @@ def summary_row(tenant: str, examined: Examined, now: datetime) -> Row:
 
 
 def _within(bounds: Mapping[str, Bounds], unit: Trace, row: Row) -> Row:
-    """A row that leads to all spans of its trace, where some were left out."""
-    if not unit.left_out or unit.trace_id is None or unit.trace_id not in bounds:
+    """A row that leads to all spans of its trace."""
+    if unit.trace_id is None or unit.trace_id not in bounds:
         return row
     whole = bounds[unit.trace_id]
     return row | {"min_start_unix_nano": whole.first, "max_start_unix_nano": whole.last}

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reader": {*BASE, "analyse", "decode", "store"},
     "summaries": {*BASE, "analyse", "reader", "store"},
     "evidence": {*BASE, "analyse", "ask", "reader", "store"},
-    "diagnoses": {*BASE, "analyse", "evidence", "reader", "store"},
+    "diagnoses": {*BASE, "analyse", "cohorts", "evidence", "reader", "store"},
     "confirmations": {*BASE, "analyse", "reader", "store"},
     "cohorts": {*BASE, "analyse", "decode", "reader", "store"},
     "worker": {*BASE, *EVIDENCE, "analyse", "config", "self_traces", "store"},

@@ -30,13 +30,13 @@ def rank_similar(
     Same model and region first, then same model, then the rest; within these the most similar, then the newest.
     """
     numbers: dict[str, int] = {}
-    own = [numbers.setdefault(e, len(numbers)) for e in summary.elements]
+    scores: dict[tuple[str, ...], float] = {summary.elements: 1.0}
     scored: list[tuple[Peer, float]] = []
     for peer in candidates:
-        other = [numbers.setdefault(e, len(numbers)) for e in peer.elements]
-        score = _score(own, other)
-        if score >= threshold:
-            scored.append((peer, score))
+        if peer.elements not in scores:  # most of them have one of a few shapes
+            scores[peer.elements] = _score(*_as_numbers(summary.elements, peer.elements, numbers))
+        if scores[peer.elements] >= threshold:
+            scored.append((peer, scores[peer.elements]))
     scored.sort(key=lambda pair: _rank(summary, *pair))
     return scored[:limit]
 

@@ -8,10 +8,10 @@ or in quoting that the engine reads differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
@@ -24,6 +24,8 @@ MAX_SQL: Final = 20_000
 MAX_NESTING: Final = 60
 """Parentheses within parentheses; the parser recurses."""
 MAX_NODES: Final = 5_000
+MAX_CALLS: Final = 20
+"""Functions in place of tables in one statement: each may have to be worked out before it runs."""
 
 _COLUMN_FUNCTIONS: Final = frozenset(
     ("user", "current_user", "session_user", "system_user", "current_role", "current_catalog", "current_schema")
@@ -155,6 +157,9 @@ class _Speciality:
     table_after_in: bool = False
     """``IN name`` reads the table of that name."""
 
+    named_arguments: bool = False
+    """Functions in place of tables take their arguments by name."""
+
     rewrite: Callable[[exp.Expr], exp.Expr] | None = None
     """What the other stores understand, to the same effect."""
 
@@ -198,34 +203,70 @@ _UNITS: Final = frozenset(
 )
 
 
+class TableFunction(Protocol):
+    """A function that may stand in place of a table. ``parameters``: name to type, in order; ``defaults``: values of
+    those that need not be given.
+
+    Another one is called in its place, ``scoped``: with the tenant, then ``arguments``, its names for the parameters in
+    its order; null for those that this one has not.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, type[int] | type[str]]: ...
+    @property
+    def defaults(self) -> Mapping[str, int]: ...
+    @property
+    def scoped(self) -> str: ...
+    @property
+    def arguments(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function in place of a table, and the values of its parameters."""
+
+    function: TableFunction
+    values: Mapping[str, int | str]
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedSelect:
-    """``sql``: what to run, confined to one tenant. ``tables``: the tables it reads, in alphabetical order."""
+    """``sql``: what to run, confined to one tenant. ``tables``: the tables it reads, in alphabetical order.
+
+    ``calls``: the functions in place of tables.
+    """
 
     sql: str
     tables: tuple[str, ...]
+    calls: tuple[Call, ...] = ()
 
 
-def check_select(sql: str, dialect: str, tables: Collection[str], *, tenant: str) -> CheckedSelect:
+def check_select(
+    sql: str, dialect: str, tables: Collection[str], *, tenant: str, functions: Collection[TableFunction] = ()
+) -> CheckedSelect:
     """The statement, confined to the tenant's rows of ``tables``, or BadInput saying what is not allowed.
 
     ``dialect``: the parser's name for it. Every reference to a table becomes
     ``(SELECT * FROM table WHERE tenant = ...)``
     under the name it had. Names defined by WITH are renamed throughout, so that a reference which this module took
-    for one of them can never reach a table of the same name.
+    for one of them can never reach a table of the same name. A call of one of ``functions``, which takes nothing but
+    literals, becomes a call of its scoped one: whoever wrote it has no say in the tenant.
     """
     allowed = {table.casefold(): table for table in tables}
     spoken, special = _spoken(dialect), _SPECIALITIES.get(dialect, _Speciality())
     try:
         query = _single_query(sql, spoken)
+        calls = _calls(list(_bounded_walk(query)), {function.name: function for function in functions})
         for node in _bounded_walk(query):
             _check(node, special)
-        scoped = _Scoping(allowed, tenant)
+        scoped = _Scoping(allowed, tenant, calls, named=special.named_arguments)
         rewritten = scoped.rewrite(query, {})
         if special.rewrite is not None:
             rewritten = rewritten.transform(special.rewrite)
         text = rewritten.sql(dialect=spoken, comments=False, unsupported_level=ErrorLevel.RAISE)
-        return CheckedSelect(text, tuple(sorted(scoped.used)))
+        return CheckedSelect(text, tuple(sorted(scoped.used)), tuple(calls.values()))
     except _NotAllowed as refused:
         raise BadInput(f"not allowed: {refused}", hint=_hint(tables)) from refused
     except (SqlglotError, RecursionError) as error:
@@ -278,6 +319,50 @@ def _bounded_walk(query: exp.Query) -> Iterator[exp.Expr]:
         if count > MAX_NODES:
             raise _NotAllowed(f"a statement of more than {MAX_NODES} parts")
         yield node
+
+
+def _calls(nodes: Sequence[exp.Expr], functions: Mapping[str, TableFunction]) -> dict[int, Call]:
+    """The calls in place of tables, by the identity of the table's node, which is left with the function's name."""
+    calls: dict[int, Call] = {}
+    for node in nodes:
+        if not isinstance(node, exp.Table) or not isinstance(called := node.this, exp.Anonymous):
+            continue
+        function = functions.get(called.name.casefold())
+        if function is None or not isinstance(called.this, str):
+            continue
+        if len(calls) == MAX_CALLS:
+            raise _NotAllowed(f"more than {MAX_CALLS} calls of functions")
+        calls[id(node)] = Call(function, _values(called.expressions, function))
+        node.set("this", exp.to_identifier(function.name))
+    return calls
+
+
+def _values(arguments: Sequence[exp.Expr], function: TableFunction) -> dict[str, int | str]:
+    """By name or by place, as every dialect writes them."""
+    values: dict[str, int | str] = {}
+    names = list(function.parameters)
+    for place, argument in enumerate(arguments):
+        name = names[place] if place < len(names) else ""
+        if isinstance(argument, exp.Kwarg | exp.PropertyEQ | exp.EQ):
+            name, argument = argument.this.name, argument.expression
+        if name not in function.parameters or name in values:
+            raise _NotAllowed(f"these arguments of {function.name}: it takes {', '.join(names)}")
+        values[name] = _literal(argument, function.parameters[name], f"{name} of {function.name}")
+    if missing := function.parameters.keys() - values.keys() - function.defaults.keys():
+        raise _NotAllowed(f"{function.name} without {', '.join(sorted(missing))}")
+    return {**function.defaults, **values}
+
+
+def _literal(node: exp.Expr, wanted: type[int] | type[str], what: str) -> int | str:
+    sign = 1
+    if isinstance(node, exp.Neg):
+        sign, node = -1, node.this
+    if isinstance(node, exp.Literal):
+        if wanted is str and node.is_string and sign == 1:
+            return str(node.this)
+        if wanted is int and node.is_int and -(2**63) <= (value := sign * int(node.this)) < 2**63:
+            return value
+    raise _NotAllowed(f"{_shown(node)}: {what} is to be {'a text' if wanted is str else 'an integer'} as it stands")
 
 
 def _check(node: exp.Expr, special: _Speciality) -> None:
@@ -356,7 +441,7 @@ def _with_parameters_first(node: exp.Expr) -> exp.Expr:
     return node
 
 
-_SPECIALITIES: Final = {"clickhouse": _Speciality(_PURE_NAMES, _CALLED_TWICE, True, _with_parameters_first)}
+_SPECIALITIES: Final = {"clickhouse": _Speciality(_PURE_NAMES, _CALLED_TWICE, True, True, _with_parameters_first)}
 
 
 def _shown(node: exp.Expr) -> str:
@@ -370,9 +455,11 @@ def _shown(node: exp.Expr) -> str:
 class _Scoping:
     """Rewrites the references to tables. ``used`` collects the tables that are read."""
 
-    def __init__(self, allowed: Mapping[str, str], tenant: str) -> None:
+    def __init__(self, allowed: Mapping[str, str], tenant: str, calls: Mapping[int, Call], *, named: bool) -> None:
         self._allowed = allowed
         self._tenant = tenant
+        self._calls = calls
+        self._named = named
         self._renamed = 0
         self.used: set[str] = set()
 
@@ -415,12 +502,25 @@ class _Scoping:
         alias = table.args.get("alias") or exp.TableAlias(this=name.copy())
         if not alias.this:
             alias.set("this", name.copy())
-        if renamed := names.get(_folded(name)):
-            source: exp.Expr = exp.Table(this=exp.to_identifier(renamed), alias=alias)
+        if call := self._calls.get(id(table)):
+            source: exp.Expr = exp.Table(this=self._scoped_call(call), alias=alias)
+        elif renamed := names.get(_folded(name)):
+            source = exp.Table(this=exp.to_identifier(renamed), alias=alias)
         else:
             source = exp.Subquery(this=self._tenant_rows(name), alias=alias)
         source.set("joins", table.args.get("joins"))
         return source
+
+    def _scoped_call(self, call: Call) -> exp.Anonymous:
+        values = {"of_tenant": self._tenant} | {
+            name: call.values.get(parameter) for name, parameter in call.function.arguments.items()
+        }
+        literals = {name: exp.null() if value is None else exp.convert(value) for name, value in values.items()}
+        arguments = [
+            exp.EQ(this=exp.to_identifier(name), expression=value) if self._named else value
+            for name, value in literals.items()
+        ]
+        return exp.Anonymous(this=call.function.scoped, expressions=arguments)
 
     def _tenant_rows(self, name: exp.Identifier) -> exp.Select:
         canonical = self._allowed.get(_folded(name))

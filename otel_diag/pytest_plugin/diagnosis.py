@@ -11,7 +11,7 @@ from rich.text import Text
 from otel_diag.analyse.baseline import Baseline
 from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.root_cause import diagnose
-from otel_diag.analyse.timeline import timeline
+from otel_diag.analyse.timeline import marks_of, timeline
 from otel_diag.decode.rows import table_to_spans
 from otel_diag.decode.traces import decode_traces
 from otel_diag.model import DEFAULT_TENANT, Timeline, Trace
@@ -28,7 +28,8 @@ def diagnosis(request: bytes, test: str) -> str:
     spans = tuple(table_to_spans(decode_traces(request, DEFAULT_TENANT).batch))
     trace = Trace(spans, trace_id=spans[0].trace_id)
     report = diagnose(trace, Baseline(), now=datetime.now(UTC))
-    entries = timeline(Examined(trace), Baseline())
+    examined = Examined(trace)
+    entries = timeline(examined, marks_of(examined, Baseline()))
     cause = report.root_cause
     if cause is None or set(cause.evidence_spans) <= {test}:
         told = Text("No error in a span has reached the test.")

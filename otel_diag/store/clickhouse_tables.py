@@ -1,7 +1,7 @@
 """What the tables are on ClickHouse: their DDL, made from ``schema.metadata`` for one server or for a cluster.
 
-``sql/clickhouse/NNNN_*.sql`` is what :func:`migration_sql` makes for the tables that the file of this number creates
-on DuckDB; ``python -m otel_diag.store.clickhouse_tables`` writes them, and a test compares.
+``sql/clickhouse/NNNN_*.sql`` is what :func:`migration_sql` makes for the tables and columns that the file of this
+number adds on DuckDB; ``python -m otel_diag.store.clickhouse_tables`` writes them, and a test compares.
 
 Every table removes what is superseded while it merges, and every read asks for the merged state (``final = 1``):
 
@@ -13,16 +13,18 @@ Every table removes what is superseded while it merges, and every read asks for 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Column, Double, Integer, Table, Text
 from sqlalchemy.types import TypeEngine
 
 from otel_diag.model import ANNOUNCED
+from otel_diag.store.functions import texts
 from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, open_spans, trace_arrivals
 
 PENDING: Final = "pending_changes"
@@ -91,6 +93,9 @@ _SIGNAL_SETTINGS: Final = (
 _PENDING_ENGINE: Final = "ReplacingMergeTree(at)"
 
 
+NOTHING: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a table lies on ClickHouse. ``summed``: its rows are added up by key."""
@@ -145,9 +150,15 @@ def _moment(time: str) -> str:
     return f"if({sane}, toDateTime(intDiv({time}, 1000000000), 'UTC'), toDateTime(ingested_at, 'UTC'))"
 
 
-def create_table(layout: Layout) -> str:
-    """CREATE TABLE for one server."""
-    return _create(layout, layout.table.name, "", _engine(layout))
+def create_table(layout: Layout, without: Collection[str] = ()) -> str:
+    """CREATE TABLE for one server, ``without`` the columns that a later file adds."""
+    return _create(layout, layout.table.name, "", _engine(layout), without=without)
+
+
+def add_columns(name: str, cluster: str, columns: Sequence[Column[Any]]) -> str:
+    """ALTER TABLE that adds what is not there yet."""
+    added = ", ".join(f"ADD COLUMN IF NOT EXISTS {_column(column)}" for column in columns)
+    return f"ALTER TABLE {name}{cluster} {added};"
 
 
 def create_open_spans(cluster: str = "") -> str:
@@ -187,27 +198,40 @@ def cluster_tables(cluster: Cluster) -> list[str]:
     A trace's spans and arrivals, and all rows of one key, lie on one shard, so that what replaces one another meets.
     """
     statements = []
+    added = columns_added()
+    on_cluster = f" ON CLUSTER {_quoted(cluster.name)}"
     for layout in layouts().values():
         name = layout.table.name
         engine = _replicated(_engine(layout), f"{cluster.database}.{name}_local")
+        statements.append(_create(layout, f"{name}_local", on_cluster, engine, cluster.retention_days))
         statements.append(
-            _create(layout, f"{name}_local", f" ON CLUSTER {_quoted(cluster.name)}", engine, cluster.retention_days)
-        )
-        statements.append(
-            f"CREATE TABLE IF NOT EXISTS {name} ON CLUSTER {_quoted(cluster.name)} AS {cluster.database}.{name}_local\n"
+            f"CREATE TABLE IF NOT EXISTS {name}{on_cluster} AS {cluster.database}.{name}_local\n"
             f"ENGINE = Distributed({_quoted(cluster.name)}, {_quoted(cluster.database)}, {_quoted(name + '_local')}, "
             f"{_sharding(layout)});"
         )
+        if name in added:  # by what an older version of these statements made
+            columns = [layout.table.columns[column] for column in added[name]]
+            statements += [add_columns(table, on_cluster, columns) for table in (f"{name}_local", name)]
     log = _replicated(_PENDING_ENGINE, f"{cluster.database}.{PENDING}")
-    statements.append(_pending_changes(f" ON CLUSTER {_quoted(cluster.name)}", log))
-    statements.append(create_open_spans(f" ON CLUSTER {_quoted(cluster.name)}"))
+    statements.append(_pending_changes(on_cluster, log))
+    statements.append(create_open_spans(on_cluster))
+    statements += [
+        re.sub(r"^CREATE OR REPLACE VIEW (\w+)", rf"\g<0>{on_cluster}", text, count=1, flags=re.MULTILINE).strip()
+        for text in texts("clickhouse").values()
+    ]
     return statements
 
 
-def migration_sql(names: Sequence[str]) -> str:
-    """What a migration file says that creates these tables and views."""
-    made = {name: create_table(layout) for name, layout in layouts().items()} | {open_spans.name: create_open_spans()}
-    statements = [made[name] for name in names]
+def migration_sql(names: Sequence[str], added: Mapping[str, Sequence[str]] = NOTHING) -> str:
+    """What a migration file says that creates these tables and views, and adds these columns to older tables."""
+    later = columns_added()
+    made = {name: create_table(layout, later.get(name, ())) for name, layout in layouts().items()}
+    made[open_spans.name] = create_open_spans()
+    statements = [
+        add_columns(table, "", [metadata.tables[table].columns[name] for name in columns])
+        for table, columns in added.items()
+    ]
+    statements += [made[name] for name in names]
     if "schema_migrations" in names:
         statements.append(_pending_changes("", _PENDING_ENGINE))
     head = "-- Made by `python -m otel_diag.store.clickhouse_tables` from otel_diag/store/schema.py.\n"
@@ -226,8 +250,10 @@ def _replicated(engine: str, path: str) -> str:
     return f"Replicated{name}({where}{', ' + arguments if arguments else ''})"
 
 
-def _create(layout: Layout, name: str, cluster: str, engine: str, retention_days: int = 0) -> str:
-    lines = [_column(column) for column in layout.table.columns]
+def _create(
+    layout: Layout, name: str, cluster: str, engine: str, retention_days: int = 0, without: Collection[str] = ()
+) -> str:
+    lines = [_column(column) for column in layout.table.columns if column.name not in without]
     if layout.versioned:
         lines += VERSIONING
     if layout.signal is not None:
@@ -293,10 +319,32 @@ def _quoted(text: str) -> str:
 def generated_files() -> dict[str, str]:
     """The migration files by name, one for each of the embedded store's."""
     made = {}
-    for file in files("otel_diag.store").joinpath("sql", "duckdb").iterdir():
-        names: Sequence[str] = re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", file.read_text("utf-8"))
-        made[file.name] = migration_sql(names)
+    for name, sql in _embedded_files().items():
+        tables: Sequence[str] = re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", sql)
+        made[name] = migration_sql(tables, _columns_added_by(sql))
     return made
+
+
+def columns_added() -> dict[str, list[str]]:
+    """By table, the columns that later files than the one which creates it add."""
+    added: dict[str, list[str]] = {}
+    for sql in _embedded_files().values():
+        for table, columns in _columns_added_by(sql).items():
+            added.setdefault(table, []).extend(columns)
+    return added
+
+
+def _columns_added_by(sql: str) -> dict[str, list[str]]:
+    added: dict[str, list[str]] = {}
+    for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", sql):
+        added.setdefault(table, []).append(column)
+    return added
+
+
+def _embedded_files() -> dict[str, str]:
+    directory = files("otel_diag.store").joinpath("sql", "duckdb")
+    found = [file for file in directory.iterdir() if file.name.endswith(".sql")]
+    return {file.name: file.read_text("utf-8") for file in sorted(found, key=lambda file: file.name)}
 
 
 if __name__ == "__main__":

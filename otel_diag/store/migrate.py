@@ -1,7 +1,8 @@
 """Brings a database to the schema this version needs: forward-only numbered SQL files, the same way on every backend.
 
 ``sql/<backend>/NNNN_name.sql`` are applied in the order of their numbers, each once, and recorded in
-``schema_migrations``, which the first of them creates. The caller runs :func:`migrate` inside a transaction and keeps
+``schema_migrations``, which the first of them creates. SQL functions have no number: whichever are not there as this
+version has them are installed anew (``functions``). The caller runs :func:`migrate` inside a transaction and keeps
 other processes out of it.
 """
 
@@ -15,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from otel_diag.errors import StartupError
+from otel_diag.store.functions import installations
 
 Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Runs SQL without parameters, one or many statements, and returns the rows of the last (none: empty)."""
@@ -50,7 +52,10 @@ def migrations(backend: str) -> tuple[Migration, ...]:
 
 
 def migrate(execute: Execute, backend: str) -> tuple[Migration, ...]:
-    """Apply what is missing and return it. Raises StartupError when the database is newer than this version."""
+    """Apply what is missing and return it, then install SQL functions whose text is another.
+
+    Raises StartupError when the database is newer than this version.
+    """
     missing = pending(execute, backend)
     for migration in missing:
         execute(migration.sql)
@@ -59,6 +64,10 @@ def migrate(execute: Execute, backend: str) -> tuple[Migration, ...]:
             "INSERT INTO schema_migrations (version, name, applied_at) "  # noqa: S608
             f"VALUES ({migration.version}, '{migration.name}', CURRENT_TIMESTAMP)"
         )
+    known = {name: digest for name, digest in execute("SELECT name, digest FROM sql_functions")}  # noqa: C416
+    for installation, note in installations(backend, known):
+        execute(installation)
+        execute(note)
     return missing
 
 

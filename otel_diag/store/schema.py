@@ -330,8 +330,12 @@ diagnoses = Table(
     Column("affected_operation", Text),
     Column("confidence", Double),
     Column("report", JSON, nullable=False),
+    Column("marks", JSON),
+    Column("similar_cases", JSON),
 )
-"""One diagnosis per content and engine version (spec/2): every way in returns this one."""
+"""One diagnosis per content and engine version (spec/2): every way in returns this one. ``marks``: what its timeline
+says of the spans (``analyse.timeline.Marks``); ``similar_cases``: the executions like it at that time, best first
+(``model.SimilarCase``). Both are null in rows of schema versions before 7."""
 
 confirmed_causes = Table(
     "confirmed_causes",
@@ -394,6 +398,18 @@ schema_migrations = Table(
     Column("name", Text, nullable=False),
     Column("applied_at", _Time, nullable=False),
 )
+
+sql_functions = Table(
+    "sql_functions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("installed_at", _Time, nullable=False),
+)
+"""Which text of each function of ``store/functions.py`` is installed."""
+
+OWN_TABLES: Final = (schema_migrations.name, sql_functions.name)
+"""What migrations keep for themselves: nobody else reads it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from otel_diag.analyse.gaps import find_gaps
 from otel_diag.analyse.performance import merged_window, window
 from otel_diag.analyse.skew import estimate_skew
 from otel_diag.analyse.summary import rollup_rows, summarise
-from otel_diag.analyse.timeline import gap_report, timeline
+from otel_diag.analyse.timeline import gap_report, marks_of, timeline
 from otel_diag.analyse.tree import build_tree
 from otel_diag.model import Status
 from otel_diag.testing import START, TraceBuilder, baseline_of
@@ -109,7 +109,8 @@ def test_idle_time_lies_between_one_child_and_the_next() -> None:
     trace = TraceBuilder()
     root = trace.root("alpha", "go", ms=10_000)
     one, two = root.child("one", at=0, ms=1_000), root.child("two", at=9_000, ms=1_000)
-    report = gap_report(Examined(trace.build()), Baseline())
+    examined = Examined(trace.build())
+    report = gap_report(examined, Baseline(), marks_of(examined, Baseline()))
     (gap,) = report.gaps
     assert (gap.kind, gap.gap_ms, gap.after_span, gap.before_span) == ("idle", 8_000, one.span_id, two.span_id)
     assert gap.is_anomaly
@@ -119,7 +120,8 @@ def test_idle_time_lies_between_one_child_and_the_next() -> None:
 def test_the_timeline_says_what_is_unusual_with_figures() -> None:
     slow = calls(99)
     think = next(d for d in slow.drafts if d.operation == "think").lasting(400)
-    entries = timeline(Examined(slow.build()), baseline_of(calls(i).build() for i in range(30)))
+    examined = Examined(slow.build())
+    entries = timeline(examined, marks_of(examined, baseline_of(calls(i).build() for i in range(30))))
     entry = next(e for e in entries if e.span_id == think.span_id)
     assert entry.is_anomaly
     assert entry.anomaly_reason == "400.0 ms, 8.0 times the average of 50.0 ms over 30 others"

@@ -29,8 +29,10 @@ from otel_diag.present.mcp.server import build_server
 from otel_diag.present.rest.app import build_app
 from otel_diag.query import SQL_TABLES, Queries
 from otel_diag.store.base import Store
+from otel_diag.store.functions import FUNCTIONS
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import metadata, views
+from tests.store.test_functions import CLIENTS
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
@@ -193,6 +195,16 @@ def test_every_column_is_documented_and_exists(name: str) -> None:
     assert columns == {column.name for column in TABLES[name].columns}
 
 
+def test_every_sql_function_is_documented_with_its_columns() -> None:
+    text = page("sql.md")
+    assert {function.name for function in FUNCTIONS} == {
+        name.partition("(")[0] for row in rows(text.partition("\n## ")[0]) for name in coded(" ".join(row[:2]))
+    }
+    for name, body in sections(text, 2).items():
+        columns = {column for row in rows(body.partition("\n## ")[0]) for column in coded(row[0])}
+        assert all(columns == set(f.columns) for f in FUNCTIONS if f.name in (name, f"{name}_by_trace")), name
+
+
 # ---------------------------------------------------------------------------------- links and examples hold
 
 
@@ -306,6 +318,21 @@ def test_sql_examples_run_on_every_store(sample_queries: Queries) -> None:
     assert statements
     for statement in statements:
         assert sample_queries.sql(statement).columns
+
+
+@pytest.mark.parametrize("shell", CLIENTS)
+def test_examples_of_each_shell_run_there(shell: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    urls = {
+        "duckdb": f"duckdb:///{tmp_path / 'store.duckdb'}",
+        "clickhouse": f"clickhousedb:///{tmp_path / 'clickhouse'}?interface=chdb",
+    }
+    url = urls.get(shell) or request.getfixturevalue("postgres_url")
+    import_sample(url)
+    bodies = fences(page("sql.md"), "psql" if shell == "postgres" else shell)
+    statements = [statement for body in bodies for statement in body.split(";\n") if statement.strip()]
+    assert len(statements) > 1
+    for statement in statements:
+        assert CLIENTS[shell](url, statement)
 
 
 def _queries(store: Store) -> Queries:

@@ -23,7 +23,7 @@ from otel_diag.query import Key, Queries
 from otel_diag.store.base import Store
 from otel_diag.store.migrate import migrations
 from otel_diag.store.open import open_store
-from otel_diag.store.schema import metadata, trace_arrivals, trace_spans
+from otel_diag.store.schema import OWN_TABLES, metadata, trace_arrivals, trace_spans
 from otel_diag.worker import Worker
 from tests.query.conftest import later
 from tests.store.batches import batch_of
@@ -74,7 +74,7 @@ def old_store(request: pytest.FixtureRequest, version: str, tmp_path: Path) -> s
 
 def stored(store: Store) -> Rows:
     """Every row, without what is null: as the file tells it."""
-    tables = [table for name, table in metadata.tables.items() if name != "schema_migrations"]
+    tables = [table for name, table in metadata.tables.items() if name not in OWN_TABLES]
     return {
         table.name: [
             {

@@ -155,7 +155,7 @@ def diagnose(
     """Why an execution, or a job, failed or was slow. The exit code is 0 whatever the verdict."""
     if (key is None) == (job_id is None):
         raise BadInput("give either KEY or --job-id", hint="For example: otel-diag diagnose 2193")
-    with wiring.open_queries(settings_of(store=store)) as queries:
+    with wiring.open_queries(settings_of(store=store), storing=True) as queries:
         if key is None:
             analysis = queries.timeout_root_cause(job_id=job_id)
             show(analysis, views.job(analysis), as_json=as_json)
@@ -286,6 +286,19 @@ def ask(
     with wiring.open_queries(settings_of(store=store)) as queries:
         answer = queries.ask(" ".join(question), execution_id, given)
     show(answer, views.query_answer(answer), as_json=as_json)
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SELECT, in the dialect of the store.")],
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Rows at most.")] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Run one read-only SELECT over the tables and SQL functions."""
+    with wiring.open_queries(settings_of(store=store), storing=True) as queries:
+        answer = queries.sql(statement, max_rows=max_rows)
+    show(answer, views.sql_result(answer), as_json=as_json)
 
 
 @app.command(name="import")

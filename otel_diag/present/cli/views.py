@@ -34,6 +34,7 @@ from otel_diag.model import (
     RecentFailures,
     Report,
     RootCause,
+    SqlResult,
     Status,
     Timeline,
     TimelineEntry,
@@ -63,6 +64,7 @@ from otel_diag.present.text import (
 
 MAX_SPANS: Final = 100
 MAX_BROKEN: Final = 5
+MAX_SQL_ROWS: Final = 200
 BAR_WIDTH: Final = 16
 
 STYLES: Final = {
@@ -244,6 +246,14 @@ def query_answer(answer: QueryAnswer) -> RenderableType:
         parts.append(Text(f"\n{clean(answer.sql_or_call, 240)}", style="dim"))
     parts += _section("You can ask", *_bullets(answer.suggestions))
     return Group(*parts, *next_steps(answer.next_steps))
+
+
+def sql_result(answer: SqlResult) -> RenderableType:
+    rows = [[_plain(value) for value in row] for row in answer.rows[:MAX_SQL_ROWS]]
+    parts: list[RenderableType] = [_table(answer.columns, rows), *_more(len(rows), answer.row_count)]
+    if answer.row_count_is_partial:
+        parts.append(Text("There are more rows than were asked for.", style="dim"))
+    return Group(*parts)
 
 
 def imported(results: Sequence[Imported]) -> RenderableType:
