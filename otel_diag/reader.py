@@ -68,6 +68,9 @@ _MOST_LEVELS = 64
 _MOST_ASKED = 2_000
 """Times that spans above those of a long trace are looked for, and how many at a time."""
 
+LONGEST_NAME = 200
+"""Characters of a name that go into a key of a summary or sketch: an index entry is limited to some 2,700 bytes."""
+
 MAX_EXCEPTIONS = 1_000
 """Exceptions in log records that are read for the spans of some traces."""
 
@@ -540,7 +543,9 @@ class Reader:
 
         The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
         """
-        operations = {(span.service, span.operation) for span in unit.trace.spans}
+        names = {(span.service, span.operation) for span in unit.trace.spans}
+        # Longer ones are kept under their beginning, which says nothing about any one of them.
+        operations = {name for name in names if max(map(len, name)) <= LONGEST_NAME}
         model_id, day = _model_of(unit.trace), _day(unit.trace)
         stats = self._operation_stats(operations, day, model_id)
         thin: set[tuple[str, str]] = set()

@@ -19,7 +19,17 @@ from otel_diag.analyse.baseline import OperationStats, latency_bucket
 from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.summary import RollupKey, rollups_of
 from otel_diag.model import Declared, Span, Status, Trace
-from otel_diag.reader import BASELINE_BEFORE, MAX_ATTEMPTS, MIN_PEERS, Bounds, Reader, Row, collect_stats, unit_id
+from otel_diag.reader import (
+    BASELINE_BEFORE,
+    LONGEST_NAME,
+    MAX_ATTEMPTS,
+    MIN_PEERS,
+    Bounds,
+    Reader,
+    Row,
+    collect_stats,
+    unit_id,
+)
 from otel_diag.store.base import Accumulate, Change, Delete, Upsert
 from otel_diag.store.schema import (
     execution_rollups,
@@ -387,14 +397,11 @@ def _is_slow(row: Mapping[str, Any], kind: OperationStats | None) -> bool:
     return bool(row["duration_ms"] > SUSPECT_FACTOR * kind.percentile(0.5))
 
 
-_KEY_LENGTH = 200
-"""Characters of a name that go into a key: an index entry is limited to some 2,700 bytes."""
-
 _Name = TypeVar("_Name", str, str | None)
 
 
 def _bounded(name: _Name) -> _Name:
-    return name if name is None else name[:_KEY_LENGTH]
+    return name if name is None else name[:LONGEST_NAME]
 
 
 def _json(value: Any) -> str:
