@@ -216,7 +216,7 @@ def dependency_error(draw: Random, end: Endpoint, use: Use) -> Mishap:
 def dependency_timeout(s: Setting) -> Incident | None:
     """Nothing tells whether it still worked, so neither timeout row fits: "a client span to something that is not
     instrumented"."""
-    found = pick(s.draw, s.uses("http", "genai", "postgresql", "mysql"))
+    found = pick(s.draw, s.uses("http", "genai"))
     if found is None:
         return None
     end, use = found
