@@ -1,10 +1,12 @@
 """How often the root cause that is named is the right one, on labelled executions of invented systems.
 
-Usage: python benchmarks/root_cause.py --seed S [--cases N] [--store URL] [--json FILE] [--show N]
+Usage: python benchmarks/root_cause.py --seed S [--cases N] [--generator labelled|fresh] [--store URL] [--json FILE]
+       [--show N]
 
 A real ``otel-diag serve``, fed over OTLP and asked over REST, like any other. What is sent and what is right comes from
-``benchmarks/labelled``, which knows the specification of the root cause types and nothing of the engine. An answer is
-right when verdict, type, service and operation are. Exit code 1 when a target is missed.
+``benchmarks/labelled``, which knows the specification of the root cause types and nothing of the engine, or from
+``benchmarks/fresh``, a second one that shares nothing with it and is never tuned on. An answer is right when verdict,
+type, service and operation are. Exit code 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -32,11 +34,16 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
+from benchmarks.fresh import ledger  # noqa: E402
 from benchmarks.labelled import score, wire  # noqa: E402
 from benchmarks.labelled.cases import Settlement, settlements  # noqa: E402
 from benchmarks.labelled.score import Result  # noqa: E402
 from benchmarks.labelled.spans import Case, Trace  # noqa: E402
 
+GENERATORS: dict[str, Callable[[int, int], Iterable[Settlement]]] = {
+    "labelled": settlements,
+    "fresh": ledger.settlements,
+}
 THREADS = 3
 SETTLE_S = 4.0
 SETTINGS = {"OTEL_DIAG_QUIET_SECONDS": "0.5", "OTEL_DIAG_SETTLE_SECONDS": str(SETTLE_S)}
@@ -206,11 +213,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, required=True, help="makes the same executions again")
     parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--generator", choices=tuple(GENERATORS), default="labelled", help="who invents them")
     parser.add_argument("--store", help="store URL instead of a DuckDB file; should be empty")
     parser.add_argument("--json", type=Path, help="write every case and its answer here")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many wrong answers with their spans")
     arguments = parser.parse_args()
-    found = list(settlements(arguments.seed, arguments.cases))
+    found = list(GENERATORS[arguments.generator](arguments.seed, arguments.cases))
     cases = [case for settlement in found for case in settlement.cases]
     traces: list[Trace] = [trace for settlement in found for trace in settlement.baseline]
     print(

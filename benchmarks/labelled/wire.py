@@ -21,6 +21,8 @@ SCOPES = {
     "go": "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
     "java": "io.opentelemetry.tomcat-10.0",
     "node": "@opentelemetry/instrumentation-http",
+    "nodejs": "@opentelemetry/instrumentation-http",
+    "dotnet": "Microsoft.AspNetCore",
     "rust": "tracing-opentelemetry",
 }
 
