@@ -185,10 +185,10 @@ def test_what_the_runner_recorded_and_what_was_logged_is_shown(store: Store, que
 
 
 def test_a_ledger_is_that_of_the_judgement(store: Store, queries: Queries, work: Work) -> None:
-    send(store, Execution(2193, "refused"))
+    send(store, Execution(2193, "refused"), *healthy(PEERS))
     work()
     first = queries.diagnose(Key(execution_id=2193))
-    send(store, *healthy(PEERS))
+    send(store, *healthy(PEERS, first_id=3_000))
     work()
     again = queries.diagnose(Key(execution_id=2193))
     assert again.evidence_ledger == first.evidence_ledger

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS
 from otel_diag.analyse.classify import ErrorKind, is_error
+from otel_diag.analyse.gaps import FEWEST_PEERS
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.root_cause.errors import quote
 from otel_diag.model import MissingHop, RootCauseType, Status
@@ -24,7 +25,7 @@ _VAGUE = (
 
 def missing_service(ctx: Context) -> Iterable[Finding]:
     """An expected hop was never called, and nothing explains why."""
-    if ctx.status == Status.RUNNING or (ctx.status.is_failure and ctx.sign.kind != ErrorKind.NONE):
+    if ctx.status == Status.RUNNING or _is_explained(ctx):
         return
     for hop in ctx.missing:
         if (
@@ -46,6 +47,14 @@ def missing_service(ctx: Context) -> Iterable[Finding]:
             return
 
 
+def _is_explained(ctx: Context) -> bool:
+    """Whether an error tells why it failed. What only its runner recorded does when it names a kind of its own."""
+    if not ctx.status.is_failure:
+        return False
+    silent = (ErrorKind.NONE,) if ctx.deepest is not None else (ErrorKind.NONE, ErrorKind.GENERIC)
+    return ctx.sign.kind not in silent
+
+
 def _counts(ctx: Context, hop: MissingHop) -> bool:
     if ctx.status.is_failure:
         return True
@@ -56,11 +65,13 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
     """What would explain the failure was called, and its spans did not come (or not yet)."""
     if ctx.status.is_failure:
         yield from _incomplete_failure(ctx)
-    elif ctx.still_arriving and ctx.root is not None and ctx.root in ctx.raw.orphans:
+    elif ctx.root is not None and ctx.root in ctx.raw.orphans and not _never_has_a_root(ctx):
         top = ctx.span(ctx.root)
-        said = f"the root of the trace has not come yet: {len(ctx.tree.spans)} spans below it have"
+        reason = "still_arriving" if ctx.still_arriving else "not_exported"
+        words = "has not come yet" if ctx.still_arriving else "never came"
+        said = f"the root of the trace {words}: {len(ctx.tree.spans)} spans below it have, and how it ended is unknown"
         # Firm although the data is poor: that it is poor is what it says.
-        yield _incomplete(top.service, top.operation, "still_arriving", said, 0.9, (top.span_id,), None)
+        yield _incomplete(top.service, top.operation, reason, said, 0.9, (top.span_id,), None)
     elif ctx.status == Status.COMPLETED:
         for hop in ctx.missing:
             if hop.reason != "never_called" and _counts(ctx, hop) and _is_more_than_a_span(ctx, hop):
@@ -68,6 +79,11 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
                     hop.service, hop.operation, hop.reason, hop.detail, 0.6, _ids_of(ctx, hop), _ends(hop)
                 )
                 return
+
+
+def _never_has_a_root(ctx: Context) -> bool:
+    """Whether executions like it lack their root, too: it is called by something that sends its spans elsewhere."""
+    return sum(not peer.complete for peer in ctx.baseline.peers) >= FEWEST_PEERS
 
 
 def _incomplete_failure(ctx: Context) -> Iterable[Finding]:

@@ -40,6 +40,9 @@ _EXPLAINS: Final = 0.5
 """Share of what an execution took too long that one delay must account for to be its cause."""
 
 _AT_ONCE = 0.05
+_BEYOND_CLOCKS_MS = 10_000.0
+"""More than the clocks of two hosts that are kept at all differ by."""
+
 _MATERIAL = 0.2
 """Of the usual duration: what one operation must add before it is worth a word."""
 
@@ -167,8 +170,9 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
         if gap or inside or (declared and _on_path(ctx, node)):
             ms = min(max(gap, declared, inside), ctx.wall_ms)
             found.append(_Delay(node, ms, "waiting", (node,) if parent == NO_PARENT else (node, parent)))
+    found = [delay for delay in found if explains(ctx, delay.ms, GAP_MS)] or _late_consumers(ctx, ctx.root)
     delay = max(found, key=lambda d: d.ms, default=None)
-    if delay is None or not explains(ctx, delay.ms, GAP_MS):
+    if delay is None:
         return
     span = ctx.span(delay.node)
     parent = ctx.tree.parents[delay.node]
@@ -179,13 +183,36 @@ def queue_delay(ctx: Context) -> Iterable[Finding]:
         span.service,
         span.operation,
         0.85,
-        f"{delay.ms:,.0f} ms of {ctx.wall_ms:,.0f} ms passed between the send of {sender} and the start of "
-        f"{span.service}.{span.operation} (clocks known to {bound:,.0f} ms); the answer did come",
+        f"{delay.ms:,.0f} ms of {max(ctx.wall_ms, delay.ms):,.0f} ms passed between the send of {sender} and the "
+        f"start of {span.service}.{span.operation} (clocks known to {bound:,.0f} ms); the answer did come",
         f"Add capacity to {span.service} or raise its concurrency; bound what {sender} sends at once.",
         tuple(ctx.span(i).span_id for i in delay.spans),
         hop=(sender, span.service) if parent != NO_PARENT else None,
         gap_ms=delay.ms,
     )
+
+
+def _late_consumers(ctx: Context, root: int) -> list[_Delay]:
+    """Messages that nobody waited for, consumed so late that it shows in the whole, from first start to last end.
+
+    One way, the clocks of sender and consumer cannot be told apart: what they may differ by is no delay, unless the
+    consumer says that the message had waited.
+    """
+    below = [*ctx.tree.walk(root)]
+    whole = (max(ctx.skew.times[n][1] for n in below) - min(ctx.skew.times[n][0] for n in below)) / NANOS_PER_MS
+    limit = ctx.duration_limit_ms
+    found = []
+    for node in below:
+        span, sender = ctx.span(node), ctx.tree.parents[node]
+        if span.kind != "consumer" or sender == NO_PARENT or span.attributes.get("faas.coldstart") is True:
+            continue
+        ms = send_gap_ms(ctx.tree, ctx.skew, sender, node)
+        if ms < (GAP_MS if queue_ms(span) >= _EXPLAINS * ms else _BEYOND_CLOCKS_MS):
+            continue
+        usual = ctx.durations.percentile(0.5) if limit is not None else 0.0
+        if limit is None or (whole > limit and ms >= _EXPLAINS * (whole - usual)):
+            found.append(_Delay(node, ms, "waiting", (node, sender)))
+    return found
 
 
 def _was_waited_for(ctx: Context, callee: int) -> bool:
