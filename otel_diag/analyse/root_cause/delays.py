@@ -40,7 +40,7 @@ _EXPLAINS: Final = 0.5
 """Share of what an execution took too long that one delay must account for to be its cause."""
 
 _AT_ONCE = 0.05
-_BEYOND_CLOCKS_MS = 10_000.0
+_BEYOND_CLOCKS_MS = 15_000.0
 """More than the clocks of two hosts that are kept at all differ by."""
 
 _MATERIAL = 0.2
