@@ -66,9 +66,9 @@ Timings = dict[str, list[float]]
 def calls(filled: Filled) -> Mapping[str, Sequence[Call]]:
     """What is asked, by the name of its row: CALLS times each, about an execution never asked about before."""
     rng = random.Random(11)
-    failed = rng.sample(filled.failing, 12 * CALLS)
+    failed = rng.sample(filled.failing, 6 * CALLS)
     known_failing = set(filled.failing)
-    drawn = rng.sample(range(1, filled.executions), 12 * CALLS)
+    drawn = rng.sample(range(1, filled.executions), 6 * CALLS)
     healthy = [one for one in drawn if one not in known_failing]
 
     def each(tool: str, arguments: Callable[[int], dict[str, Any]]) -> list[Call]:

@@ -14,7 +14,7 @@ from mcp import Client
 from otel_diag.analyse.baseline import Baseline
 from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.root_cause import diagnose
-from otel_diag.analyse.timeline import gap_report
+from otel_diag.analyse.timeline import gap_report, marks_of
 from otel_diag.model import (
     Answer,
     Comparison,
@@ -64,7 +64,8 @@ def long_timeline(spans: int, words: str) -> Timeline:
 
 
 def gaps(spans: int, words: str) -> GapReport:
-    report = gap_report(Examined(broken_trace(min(spans, 400), words)), Baseline())
+    examined = Examined(broken_trace(min(spans, 400), words))
+    report = gap_report(examined, Baseline(), marks_of(examined, Baseline()))
     orphans = [f"{n:016x}" for n in range(10_000)]
     return report.model_copy(update={"spans": long_timeline(spans, words).timeline, "orphans": orphans})
 
