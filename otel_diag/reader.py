@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -173,7 +173,7 @@ class Reader:
         self.store = store
         self.tenant = tenant
         self.max_spans = max_spans
-        self._memory: dict[str, Any] | None = {} if remember else None
+        self._memory: dict[Hashable, Any] | None = {} if remember else None
 
     def select(self, table: Table, *columns: Any, source: FromClause | None = None) -> Select[Any]:
         """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them.
@@ -520,7 +520,7 @@ class Reader:
         The unit itself is left out: of the peers by its ids, of the sketches by subtracting what it put in.
         """
         operations = {(span.service, span.operation) for span in unit.trace.spans}
-        model_id, day = _model_of(unit.trace), _day(unit.trace)
+        model_id, day = _model_of(unit.trace), day_of(unit.trace)
         stats = self._operation_stats(operations, day, model_id)
         thin: set[tuple[str, str]] = set()
         if model_id is not None:
@@ -616,7 +616,7 @@ class Reader:
         """Whether :meth:`peers` has ``enough`` successful ones, without reading them."""
         summaries, kinds = trace_summaries.c, _kinds(unit, root)
         others = self.select(trace_summaries, summaries.unit_id).where(
-            _comparable(_day(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
+            comparable(day_of(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
         )
         whole = [and_(kind, summaries.complete) for kind in kinds.values()]
         for kind in (*whole, kinds["root"]):
@@ -628,7 +628,7 @@ class Reader:
     def _candidates(self, unit: Unit, limit: int) -> Select[Any]:
         return (
             self.select(trace_summaries, *peer_columns())
-            .where(_comparable(_day(unit.trace)))
+            .where(comparable(day_of(unit.trace)))
             .order_by(trace_summaries.c.started_at.desc())
             .limit(limit + 1)  # itself may be among them
         )
@@ -657,9 +657,14 @@ class Reader:
         """What ``make`` makes of the rows; read once for a reader that remembers."""
         if self._memory is None:
             return make(self.rows(statement))
-        key = as_text(statement)
+        return self.once(as_text(statement), lambda: make(self.rows(statement)))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` makes, of which the key tells everything; made once by a reader that remembers."""
+        if self._memory is None:
+            return make()
         if key not in self._memory:
-            self._memory[key] = make(self.rows(statement))
+            self._memory[key] = make()
         found: T = self._memory[key]
         return found
 
@@ -733,7 +738,7 @@ def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnE
     return or_(key < value, and_(key == value, at_value))
 
 
-def _comparable(day: datetime) -> ColumnElement[bool]:
+def comparable(day: datetime) -> ColumnElement[bool]:
     """Whether a summary is of about this time, and of spans."""
     summaries = trace_summaries.c
     return and_(summaries.span_count > 0, summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER))
@@ -754,7 +759,7 @@ def _newest(spans: Iterable[Span]) -> datetime | None:
     return max((span.ingested_at for span in spans if span.ingested_at is not None), default=None)
 
 
-def _day(trace: Trace) -> datetime:
+def day_of(trace: Trace) -> datetime:
     """The day it ran, by its first start, else by what its runner said. The same for all of a day: see _remembered."""
     if trace.spans:
         moment = min(trace.spans, key=lambda span: span.start_unix_nano).started_at

@@ -17,6 +17,7 @@ from sqlalchemy import JSON, TIMESTAMP, BigInteger, Boolean, Double, Integer, Te
 from otel_diag.errors import StartupError
 from otel_diag.store.base import Store, Upsert
 from otel_diag.store.clickhouse_tables import generated_files
+from otel_diag.store.functions import names
 from otel_diag.store.migrate import migrations
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import SIGNAL_TABLES, SignalTable, metadata, schema_migrations, views
@@ -35,7 +36,7 @@ TYPES = {
 PARTITION = re.compile(r"_(early|late|\d{8}(_\d{8})?)$")
 
 
-KEYS_OF_ITS_OWN = ("trace_arrivals", "pending_changes", *views.tables)
+KEYS_OF_ITS_OWN = ("trace_arrivals", "pending_changes", *views.tables, *names("clickhouse"))
 """What has a key on ClickHouse alone, or is listed there as if it could have one."""
 
 
