@@ -6,9 +6,11 @@ alone; a sample is the same at every call over the same content.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -29,7 +31,7 @@ from otel_diag.analyse.summary import Summary
 from otel_diag.analyse.templates import Errors, common_template
 from otel_diag.decode.attributes import load_attributes
 from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
-from otel_diag.reader import BASELINE_AFTER, BASELINE_BEFORE, Reader, Row, Unit, peer_columns, peer_of
+from otel_diag.reader import Reader, Row, Unit, comparable, day_of, peer_columns, peer_of
 from otel_diag.store.schema import execution_rollups, trace_spans, trace_summaries
 
 LOOKED_AT: Final = 2_000
@@ -84,6 +86,8 @@ class Alike:
 def similar_cases(reader: Reader, unit: Unit, summary: Summary, limit: int = SIMILAR_LIMIT) -> list[SimilarCase]:
     """Those with the same sequence of operations first, then the nearest of every other one; same model and region
     before all."""
+    same = _same_shape(reader, unit, summary, limit)
+    found = same if len(same) == limit else _alike(reader, unit, summary, None, limit, similar.THRESHOLD)
     return [
         SimilarCase(
             similar_execution_id=one.peer.execution_id,
@@ -94,8 +98,39 @@ def similar_cases(reader: Reader, unit: Unit, summary: Summary, limit: int = SIM
             failure_point=one.peer.failure_point,
             executions=one.executions,
         )
-        for one in _alike(reader, unit, summary, None, limit, similar.THRESHOLD)
+        for one in found
     ]
+
+
+def _same_shape(reader: Reader, unit: Unit, summary: Summary, limit: int) -> list[Alike]:
+    """Those with the same sequence of operations, model and region, the newest: none are more alike than ``limit`` of
+    these, and they cost a tenth of a search among all."""
+    day = day_of(unit.trace)
+    shape = reader.select(trace_summaries, _S.status).where(comparable(day), _S.signature == summary.signature)
+    newest = (
+        shape.with_only_columns(*peer_columns())
+        .where(_is(_S.model_id, summary.model_id), _is(_S.region, summary.region))
+        .order_by(_S.started_at.desc(), _S.trace_id)
+        .limit(limit + 1)
+    )
+    counted = shape.with_only_columns(_S.status, func.count().label("executions")).group_by(_S.status)
+    kind = (day, summary.signature, summary.model_id, summary.region, limit)
+    rows = reader.once(("same shape", *kind), lambda: reader.rows(newest))
+    counts = reader.once(
+        ("of a shape", day, summary.signature),
+        lambda: {row["status"]: int(row["executions"]) for row in reader.rows(counted)},
+    )
+    own = unit.summary["status"] if unit.summary is not None else None
+    others = [row for row in rows if not _is_of(unit, row)][:limit]
+    return [Alike(peer_of(row), 1.0, counts[row["status"]] - (row["status"] == own)) for row in others]
+
+
+def _is_of(unit: Unit, row: Row) -> bool:
+    """Whether it is the unit itself or another attempt of its execution."""
+    trace = unit.trace
+    return row["trace_id"] == trace.trace_id or (
+        trace.execution_id is not None and row["execution_id"] == trace.execution_id
+    )
 
 
 def nearest_successful(reader: Reader, unit: Unit, summary: Summary) -> list[tuple[Peer, float]]:
@@ -119,53 +154,94 @@ def _alike(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Like:
+    """What executions of one kind and day share in being compared with others: read once for all of them."""
+
+    day: datetime
+    root_service: str
+    root_operation: str
+    model_id: str | None
+    region: str | None
+    signature: int
+    statuses: tuple[Status, ...]
+    whole: bool
+    limit: int
+
+    @property
+    def wanted(self) -> int:
+        """How many of each sequence of operations but its own."""
+        return self.limit if len(self.statuses) == 1 else 1
+
+
 def _shapes(reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int) -> list[Row]:
     """Summary rows by signature: up to ``limit`` with its own, and of each other one the newest of the nearest kind.
 
     Of successful ones whole traces are preferred: what lacks spans teaches the wrong shape.
     """
     statuses = (status,) if status is not None else (Status.FAILED, Status.TIMEOUT, Status.COMPLETED)
-    for only in ((_S.complete,), ()) if status is Status.COMPLETED else ((),):
-        rows = reader.rows(_by_signature(reader, unit, summary, statuses, limit, only))
-        if rows:
-            break
-    counts = {row["unit_id"]: row["executions"] for row in rows}
-    if not counts:
+    for whole in (True, False) if status is Status.COMPLETED else (False,):
+        like = _Like(
+            day=day_of(unit.trace),
+            root_service=summary.root_service,
+            root_operation=summary.root_operation,
+            model_id=summary.model_id,
+            region=summary.region,
+            signature=summary.signature,
+            statuses=statuses,
+            whole=whole,
+            limit=limit,
+        )
+        rows = reader.once(like, partial(_read_shapes, reader, like))
+        if others := _without(unit, like, rows):
+            return others
+    return []
+
+
+def _read_shapes(reader: Reader, like: _Like) -> list[Row]:
+    """One more of each than is wanted: the execution that is compared may be among them."""
+    chosen = reader.rows(_by_signature(reader, like))
+    if not chosen:
         return []
-    details = reader.select(trace_summaries, _S.unit_id, *peer_columns()).where(_S.unit_id.in_(sorted(counts)))
-    return [row | {"executions": counts[row["unit_id"]]} for row in reader.rows(details)]
+    units = sorted(row["unit_id"] for row in chosen)
+    details = reader.select(trace_summaries, _S.unit_id, _S.signature, *peer_columns()).where(_S.unit_id.in_(units))
+    known = {row["unit_id"]: row for row in reader.rows(details)}
+    return [known[row["unit_id"]] | {"executions": int(row["executions"])} for row in chosen if row["unit_id"] in known]
 
 
-def _by_signature(
-    reader: Reader,
-    unit: Unit,
-    summary: Summary,
-    statuses: Sequence[Status],
-    limit: int,
-    only: Sequence[ColumnElement[bool]],
-) -> Select[Any]:
-    moment = summary.started_at
+def _without(unit: Unit, like: _Like, rows: Sequence[Row]) -> list[Row]:
+    """The rows without the unit itself and other attempts of its execution, as many as are wanted."""
+    own = unit.summary
+    taken: Counter[tuple[int, str]] = Counter()
+    kept = []
+    for row in rows:
+        way = (row["signature"], row["status"])
+        if _is_of(unit, row):
+            continue
+        taken[way] += 1
+        if taken[way] <= (like.limit if row["signature"] == like.signature else like.wanted):
+            itself = own is not None and way == (own["signature"], own["status"])
+            kept.append(row | {"executions": row["executions"] - itself})
+    return kept
+
+
+def _by_signature(reader: Reader, like: _Like) -> Select[Any]:
     columns = (_S.unit_id, _S.signature, _S.status, _S.model_id, _S.region, _S.started_at)
-    others = [
-        _S.root_service == summary.root_service,
-        _S.root_operation == summary.root_operation,
-        _S.span_count > 0,
-        or_(_S.trace_id.is_(None), _S.trace_id != unit.trace.trace_id),
-        *only,
-    ]
-    if unit.trace.execution_id is not None:
-        others.append(or_(_S.execution_id.is_(None), _S.execution_id != unit.trace.execution_id))
-    if moment is not None:
-        others.append(_S.started_at.between(moment - BASELINE_BEFORE, moment + BASELINE_AFTER))
     newest = [
         reader.select(trace_summaries, *columns)
-        .where(_S.status == status.value, *others)
+        .where(
+            _S.status == status.value,
+            _S.root_service == like.root_service,
+            _S.root_operation == like.root_operation,
+            comparable(like.day),
+            *((_S.complete,) if like.whole else ()),
+        )
         .order_by(_S.started_at.desc(), _S.unit_id)
         .limit(LOOKED_AT)
-        for status in statuses
+        for status in like.statuses
     ]
     among = _union(newest)
-    same_model, same_region = _is(among.model_id, summary.model_id), _is(among.region, summary.region)
+    same_model, same_region = _is(among.model_id, like.model_id), _is(among.region, like.region)
     kind = case((and_(same_model, same_region), 0), (same_model, 1), else_=2)
     ways = (among.signature, among.status)
     order = (kind, among.started_at.desc(), among.unit_id)
@@ -173,17 +249,16 @@ def _by_signature(
         among.unit_id,
         among.started_at,
         kind.label("kind"),
-        case((among.signature == summary.signature, 0), else_=1).label("other"),
+        case((among.signature == like.signature, 0), else_=1).label("other"),
         func.row_number().over(partition_by=ways, order_by=order).label("nth"),
         func.count().over(partition_by=ways).label("executions"),
     ).subquery("ranked")
     shapes = ranked.c
-    wanted = limit if len(statuses) == 1 else 1
     return (
         select(shapes.unit_id, shapes.executions)
-        .where(or_(shapes.nth <= wanted, and_(shapes.other == 0, shapes.nth <= limit)))
+        .where(or_(shapes.nth <= like.wanted + 1, and_(shapes.other == 0, shapes.nth <= like.limit + 1)))
         .order_by(shapes.other, shapes.nth, shapes.kind, shapes.started_at.desc(), shapes.unit_id)
-        .limit(SHAPES)
+        .limit(2 * SHAPES + like.limit)
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -185,7 +185,7 @@ class Reader:
         self.store = store
         self.tenant = tenant
         self.max_spans = max_spans
-        self._memory: dict[str, Any] | None = {} if remember else None
+        self._memory: dict[Hashable, Any] | None = {} if remember else None
 
     def select(self, table: Table, *columns: Any, source: FromClause | None = None) -> Select[Any]:
         """A statement over ``table`` that sees this tenant's rows only. Without columns: all of them.
@@ -546,7 +546,7 @@ class Reader:
         names = {(span.service, span.operation) for span in unit.trace.spans}
         # Longer ones are kept under their beginning, which says nothing about any one of them.
         operations = {name for name in names if max(map(len, name)) <= LONGEST_NAME}
-        model_id, day = _model_of(unit.trace), _day(unit.trace)
+        model_id, day = _model_of(unit.trace), day_of(unit.trace)
         stats = self._operation_stats(operations, day, model_id)
         thin: set[tuple[str, str]] = set()
         if model_id is not None:
@@ -636,7 +636,7 @@ class Reader:
         alike = limit if model_id is None else sum(peer.model_id == model_id for peer in found)
         if len(found) >= limit and alike >= MIN_PEERS:
             return kin, near, found
-        day = _day(unit.trace)
+        day = day_of(unit.trace)
         days = (day - BASELINE_BEFORE, day + BASELINE_AFTER)
         kin, found = self._peers_between(unit, days, status, limit)
         return kin, days, found
@@ -664,7 +664,7 @@ class Reader:
         """Whether :meth:`peers` has ``enough`` successful ones, without reading them."""
         summaries, kinds = trace_summaries.c, _kinds(unit, unit.examined.root)
         others = self.select(trace_summaries, summaries.unit_id).where(
-            _comparable(_day(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
+            comparable(day_of(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
         )
         whole = [and_(kind, summaries.complete) for kind in kinds.values()]
         for kind in (*whole, kinds["root"]):
@@ -709,9 +709,14 @@ class Reader:
         """What ``make`` makes of the rows; read once for a reader that remembers."""
         if self._memory is None:
             return make(self.rows(statement))
-        key = as_text(statement)
+        return self.once(as_text(statement), lambda: make(self.rows(statement)))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` makes, of which the key tells everything; made once by a reader that remembers."""
+        if self._memory is None:
+            return make()
         if key not in self._memory:
-            self._memory[key] = make(self.rows(statement))
+            self._memory[key] = make()
         found: T = self._memory[key]
         return found
 
@@ -788,7 +793,7 @@ def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnE
     return or_(key < value, and_(key == value, at_value))
 
 
-def _comparable(day: datetime) -> ColumnElement[bool]:
+def comparable(day: datetime) -> ColumnElement[bool]:
     """Whether a summary is of about this time, and of spans."""
     summaries = trace_summaries.c
     return and_(summaries.span_count > 0, summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER))
@@ -816,7 +821,7 @@ def _moment(trace: Trace) -> datetime:
     return trace.declared.started_at if trace.declared else datetime.now(UTC)
 
 
-def _day(trace: Trace) -> datetime:
+def day_of(trace: Trace) -> datetime:
     """The day it ran; the same for all of a day: see _remembered."""
     return _moment(trace).replace(hour=0, minute=0, second=0, microsecond=0)
 

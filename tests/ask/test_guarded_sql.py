@@ -10,8 +10,9 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_diag.ask.guarded_sql import MAX_NESTING, MAX_SQL, check_select
+from otel_diag.ask.guarded_sql import MAX_CALLS, MAX_NESTING, MAX_SQL, check_select
 from otel_diag.errors import BadInput
+from otel_diag.store.functions import FUNCTIONS
 
 TABLES = ("trace_spans", "executions")
 DIALECTS = ("duckdb", "postgres", "clickhouse")
@@ -239,6 +240,71 @@ def test_clickhouse_speaks_its_own_dialect_and_the_common_one() -> None:
     assert "JSONExtractString(attributes, 'a.b')" in checked(
         "percentile_cont(0.5) WITHIN GROUP (ORDER BY attributes ->> 'a.b')"
     )
+
+
+CALLS = """
+SELECT * FROM identify_root_cause(2193)
+SELECT x.evidence FROM Identify_Root_Cause(execution_id => 2193) AS x
+SELECT identify_root_cause.evidence FROM identify_root_cause(execution_id = 2193) JOIN executions e ON true
+WITH found AS (SELECT * FROM identify_root_cause(execution_id := 2193)) SELECT * FROM found
+"""
+
+NO_CALLS = """
+SELECT identify_root_cause(1)
+SELECT * FROM tenant_identify_root_cause('theirs', 1, NULL)
+SELECT * FROM tenant_unit(of_tenant = 'theirs', of_execution = 1, of_trace = NULL)
+SELECT * FROM identify_root_cause(1) WITH ORDINALITY
+SELECT * FROM public.identify_root_cause(1)
+SELECT * FROM other.identify_root_cause(1)
+SELECT * FROM "identify_root_cause"(1)
+SELECT * FROM identify_root_cause
+SELECT * FROM identify_root_cause()
+SELECT * FROM identify_root_cause(1, 'theirs')
+SELECT * FROM identify_root_cause('1')
+SELECT * FROM identify_root_cause(1.5)
+SELECT * FROM identify_root_cause(1 + 1)
+SELECT * FROM identify_root_cause((SELECT 1))
+SELECT * FROM identify_root_cause((SELECT execution_id FROM executions))
+SELECT * FROM identify_root_cause(execution_id := 1, of_tenant := 'theirs')
+SELECT * FROM identify_root_cause(execution_id := 1, execution_id := 2)
+SELECT * FROM identify_root_cause(99999999999999999999)
+SELECT * FROM identify_root_cause(1) TABLESAMPLE (10)
+SELECT * FROM executions e, LATERAL identify_root_cause(e.execution_id) x
+SELECT * FROM executions e, identify_root_cause(e.execution_id) x
+SELECT * FROM identify_root_cause_by_trace(1)
+SELECT * FROM identify_root_cause_by_trace('a' || 'b')
+SELECT * FROM find_similar_traces(1, '5')
+SELECT * FROM find_similar_traces(1, 5, 6)
+"""
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("query", CALLS.strip().splitlines())
+def test_functions_are_called_as_the_tenant(query: str, dialect: str) -> None:
+    checked = check_select(query, dialect, TABLES, tenant="it's", functions=FUNCTIONS)
+    assert [(call.function.name, dict(call.values)) for call in checked.calls] == [
+        ("identify_root_cause", {"execution_id": 2193})
+    ]
+    text = checked.sql.casefold()
+    assert text.count("'it''s'") == 1 + text.count('"executions"."tenant"')
+    assert "tenant_identify_root_cause(" in text
+    assert text.replace("tenant_identify_root_cause(", "").count("identify_root_cause(") == 0
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("query", NO_CALLS.strip().splitlines())
+def test_other_calls_of_functions_are_refused(query: str, dialect: str) -> None:
+    with pytest.raises(BadInput):
+        check_select(query, dialect, TABLES, tenant="mine", functions=FUNCTIONS)
+
+
+def test_functions_are_called_twenty_times_at_most() -> None:
+    def calls(count: int) -> str:
+        return " UNION ALL ".join(f"SELECT * FROM identify_root_cause({n})" for n in range(count))
+
+    assert len(check_select(calls(MAX_CALLS), "duckdb", TABLES, tenant="mine", functions=FUNCTIONS).calls) == MAX_CALLS
+    with pytest.raises(BadInput, match="more than 20 calls"):
+        check_select(calls(MAX_CALLS + 1), "duckdb", TABLES, tenant="mine", functions=FUNCTIONS)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
