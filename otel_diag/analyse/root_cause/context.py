@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,6 +22,9 @@ from otel_diag.model import NANOS_PER_MS, MissingHop, RootCauseType, Span, Statu
 
 _ADOPTION_WORK: Final = 2_000_000
 """Orphans times spans that may be compared in search of a parent: keeps a 100,000-span trace under a second."""
+
+_MOST_READ: Final = 100
+"""Errors of spans that are no calls whose words are read for it: some take milliseconds."""
 
 _NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
 
@@ -155,6 +159,15 @@ class Context:
         return missing_hops(self.raw, self.baseline, still_arriving=self.still_arriving)
 
     @cached_property
+    def elements_below(self) -> Mapping[str, AbstractSet[str]]:
+        """For each element, those directly below any span of it."""
+        below: dict[str, set[str]] = {}
+        for child, parent in enumerate(self.tree.parents):
+            if parent != NO_PARENT:
+                below.setdefault(self.span(parent).element, set()).add(self.span(child).element)
+        return below
+
+    @cached_property
     def running(self) -> tuple[int, ...]:
         return tuple(i for i in self.tree.preorder if self.span(i).end_unix_nano is None)
 
@@ -260,20 +273,39 @@ def _adoptions(tree: Tree, baseline: Baseline) -> Mapping[int, int]:
     adopted: dict[int, int] = {}
     budget = _ADOPTION_WORK
     lost = {*tree.orphans}
+    open_calls = _open_calls(tree) if lost else frozenset[int]()
     for top in tree.roots:
         if top == root:
             continue
         candidates = [caused[top]] if top in caused and not _is_above(parents, top, caused[top]) else []
         if not candidates and top in lost and budget > 0 and not _shares_parent(tree, top, root):
             budget -= len(tree.spans)
-            likely = _likely_parents(tree, baseline, parents, top)
+            likely = _likely_parents(tree, baseline, parents, top, open_calls)
             candidates = [i for i in likely if not _shares_parent(tree, top, _top_of(parents, i))]
         if candidates:
             adopted[top] = parents[top] = candidates[0]
     return adopted
 
 
-def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int) -> list[int]:
+def _open_calls(tree: Tree) -> frozenset[int]:
+    """Calls that something of ours should have answered, without a far end."""
+    found: set[int] = set()
+    read = 0
+    for i, span in enumerate(tree.spans):
+        if any(is_hop(span, tree.spans[c]) for c in tree.children[i]):
+            continue
+        if is_call(span) and not is_to_a_store(span) and not is_to_a_third_party(span):
+            found.add(i)
+        elif read < _MOST_READ and is_error(span):
+            read += 1
+            if classify(span).kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE):
+                found.add(i)
+    return frozenset(found)
+
+
+def _likely_parents(
+    tree: Tree, baseline: Baseline, parents: list[int], top: int, open_calls: frozenset[int]
+) -> list[int]:
     orphan = tree.spans[top]
     end = orphan.end_unix_nano if orphan.end_unix_nano is not None else orphan.start_unix_nano
     unplaced = not any(s.service == orphan.service for i, s in enumerate(tree.spans) if parents[i] != NO_PARENT)
@@ -282,12 +314,8 @@ def _likely_parents(tree: Tree, baseline: Baseline, parents: list[int], top: int
         encloses = span.start_unix_nano <= orphan.start_unix_nano and (
             span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
         )
-        broken_off = is_error(span) and classify(span).kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE)
-        ours = is_call(span) and not is_to_a_store(span) and not is_to_a_third_party(span)
-        open_call = (ours or broken_off) and span.service != orphan.service
-        open_call = open_call and not any(is_hop(span, tree.spans[c]) for c in tree.children[i])
         score = 0
-        if open_call:
+        if i in open_calls and span.service != orphan.service:
             answered = baseline.template.callee_of(span.element)
             named = orphan.service in peer_names(span) or (
                 answered is not None and answered[0].startswith(f"{orphan.service}.")

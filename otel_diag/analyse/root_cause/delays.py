@@ -318,12 +318,7 @@ def _lost_children(ctx: Context, nodes: Sequence[int]) -> bool:
     """Whether spans that peers have directly below this operation are absent: its self time may be theirs."""
     template = ctx.baseline.template
     element = ctx.span(nodes[0]).element
-    present = {
-        ctx.span(child).element
-        for node, span in enumerate(ctx.tree.spans)
-        if span.element == element
-        for child in ctx.tree.children[node]
-    }
+    present = ctx.elements_below.get(element, frozenset())
     share = EXPECTED_SHARE * template.elements.get(element, 0.0)
     return any(template.elements[below] >= share > 0 for below in template.below.get(element, frozenset()) - present)
 
