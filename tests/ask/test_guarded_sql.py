@@ -172,7 +172,7 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("CREATE TABLE executions (tenant TEXT, execution_id BIGINT, status TEXT)")
         connection.execute(
             """INSERT INTO trace_spans VALUES
-            ('mine', 'mine-a', 'route', 'failed', 2.0, '2026-11-21 10:00', 1,
+            ('mine', 'mine-a', 'route', 'failed', 2.0, localtimestamp - INTERVAL 2 HOUR, 1,
              '{"http.route": "/mine", "http": {"route": 1}}'),
             ('mine', 'mine-b', 'infer', 'completed', 9.0, '2026-11-21 11:00', 2, '{}'),
             ('theirs', 'theirs', 'route', 'failed', 4.0, '2026-11-21 10:00', 1, '{"http.route": "/theirs"}')"""
