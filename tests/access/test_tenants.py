@@ -64,6 +64,7 @@ def questions(tenant: str) -> dict[tuple[str, str], tuple[str, Any]]:
     one = f"?execution_id={EXECUTIONS[tenant]}"
     return {
         ("POST", "/api/v1/trace/diagnose"): ("", key(tenant)),
+        ("POST", "/api/v1/trace/diagnose/confirm"): ("", key(tenant)),
         ("GET", "/api/v1/trace/timeline"): (one, None),
         ("GET", "/api/v1/trace/timeline/{execution_id}"): ("", None),
         ("GET", "/api/v1/trace/summary"): (one, None),

@@ -65,7 +65,7 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
     """What would explain the failure was called, and its spans did not come (or not yet)."""
     if ctx.status.is_failure:
         yield from _incomplete_failure(ctx)
-    elif ctx.root is not None and ctx.root in ctx.raw.orphans and not _never_has_a_root(ctx):
+    elif ctx.root is not None and _lost_its_root(ctx, ctx.root):
         top = ctx.span(ctx.root)
         reason = "still_arriving" if ctx.still_arriving else "not_exported"
         words = "has not come yet" if ctx.still_arriving else "never came"
@@ -81,9 +81,12 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
                 return
 
 
-def _never_has_a_root(ctx: Context) -> bool:
-    """Whether executions like it lack their root, too: it is called by something that sends its spans elsewhere."""
-    return sum(not peer.complete for peer in ctx.baseline.peers) >= FEWEST_PEERS
+def _lost_its_root(ctx: Context, top: int) -> bool:
+    """Whether the span above all others is missing: not where the execution begins at this one, one of several in its
+    trace; nor where executions like it lack theirs, too, called by something that sends its spans elsewhere."""
+    if top not in ctx.raw.orphans or ctx.span(top).execution_id is not None:
+        return False
+    return sum(not peer.complete for peer in ctx.baseline.peers) < FEWEST_PEERS
 
 
 def _incomplete_failure(ctx: Context) -> Iterable[Finding]:
