@@ -17,6 +17,8 @@ _PUBLIC_HOST: Final = re.compile(r"(?:[a-z0-9_-]+\.)+(?:com|net|org|io|ai|dev|cl
 _OWN_HOSTS: Final = (".modal.run",)
 """Modal's web endpoints have a public name and are the user's own code."""
 
+_WORD_BREAKS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
+
 
 def is_call(span: Span) -> bool:
     """A client or producer span; also one of an SDK that sets no kinds, when it names whom it talks to."""
@@ -48,3 +50,8 @@ def _is_public(name: str) -> bool:
     host = name.partition("//")[2].partition("/")[0] or name
     host = host.partition(":")[0].lower()
     return bool(_PUBLIC_HOST.fullmatch(host)) and not host.endswith(_OWN_HOSTS)
+
+
+def words(operation: str) -> str:
+    """``loadModel``, ``load_model``, ``load-model`` -> ``load Model``, ..."""
+    return _WORD_BREAKS.sub(" ", operation)

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_diag.analyse.calls import is_call
+from otel_diag.analyse.calls import is_call, words
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT, Times, Tree
 
@@ -19,7 +19,6 @@ _WAITS: Final = re.compile(
     r"\b(?:a?wait(?:ing)?|poll(?:ing)?|repl(?:y|ies)|results?|responses?|receive|join|collect)\b", re.IGNORECASE
 )
 _BROKERS: Final = ("messaging.system", "messaging.system.name")
-_WORD_BREAKS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
 _TOGETHER: Final = 0.05
 """Of the wait: a consumer that ends within this much of its end is what it waited for, whatever it is called."""
 
@@ -68,7 +67,7 @@ def _consumers(tree: Tree, times: Times, sender: int) -> list[int]:
 
 
 def _is_awaited(tree: Tree, times: Times, waiting: int, consumer: int) -> bool:
-    if _WAITS.search(_WORD_BREAKS.sub(" ", tree.spans[waiting].operation)):
+    if _WAITS.search(words(tree.spans[waiting].operation)):
         return True
     return abs(times[consumer][1] - times[waiting][1]) <= _slack(times, waiting)
 

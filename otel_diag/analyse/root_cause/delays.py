@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
+from otel_diag.analyse.calls import words
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, queue_ms, send_gap_ms
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.skew import is_hop
@@ -35,7 +36,6 @@ _SURELY_LOADS = re.compile(
 _QUEUES = re.compile(
     r"\b(?:queue|queued|queueing|enqueue|backlog|wait for (?:a )?(?:gpu|slot|worker|turn)|pending)", re.IGNORECASE
 )
-_WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./:\s]+")
 _EXPLAINS: Final = 0.5
 """Share of what an execution took too long that one delay must account for to be its cause."""
 
@@ -351,8 +351,3 @@ def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stat
         tuple(ctx.span(n).span_id for n in sorted(nodes, key=lambda n: -ctx.critical_ms[n])[:20]),
         duration_ms=span.duration_ms,
     )
-
-
-def words(operation: str) -> str:
-    """``loadModel``, ``load_model``, ``load-model`` -> ``load Model``, ..."""
-    return _WORD_BREAKS.sub(" ", operation)
