@@ -460,7 +460,7 @@ class Queries:
     def operations(self, service: str | None = None, since: datetime | None = None) -> list[OperationInfo]:
         """Operations seen in the window (default 24 hours, from the full hour), slowest average first."""
         rollups = operation_rollups.c
-        since = _hour(since or self._now() - DEFAULT_WINDOW)
+        since = statements.hour_of(since or self._now() - DEFAULT_WINDOW)
         narrowing = Narrowing(services=_one(service))
         keys = (rollups.service, rollups.operation)
         rows = self._reader.rows(
@@ -711,9 +711,13 @@ class Queries:
             )
             return performance.window(since, until, rows["status"].to_pylist(), rows["duration_ms"].to_pylist())
         merged = self._reader.rows(
-            statements.rollups(self._reader, sketches, narrowing, _hour(since), _hour_after(until), ())
+            statements.rollups(
+                self._reader, sketches, narrowing, statements.hour_of(since), statements.hour_after(until), ()
+            )
         )
-        return performance.merged_window(_hour(since), _hour_after(until), collect_stats(merged, ("status",)))
+        return performance.merged_window(
+            statements.hour_of(since), statements.hour_after(until), collect_stats(merged, ("status",))
+        )
 
 
 def _service_of(element: str, services: Sequence[str]) -> str:
@@ -751,14 +755,6 @@ def _filters_of(intent: Intent) -> Filters:
         since=window.since if window else None,
         until=window.until if window else None,
     )
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
-
-
-def _hour_after(moment: datetime) -> datetime:
-    return moment if moment == _hour(moment) else _hour(moment) + timedelta(hours=1)
 
 
 _E = TypeVar("_E", bound=StrEnum)

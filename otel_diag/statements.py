@@ -45,7 +45,7 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
 def count_executions(reader: Reader, filters: Filters, since: datetime, until: datetime) -> Count:
     """How many executions there are in the window: all of them where the sketches know what is filtered by or they are
     few, else COUNTED_ROWS of them."""
-    first, last = _hour_after(since), _hour_of(until)
+    first, last = hour_after(since), hour_of(until)
     if first >= last or not can_use_rollups(execution_rollups, filters, ()):
         some = executions(reader, filters, since, until, trace_summaries.c.unit_id).limit(COUNTED_ROWS + 1).subquery()
         found = int(reader.rows(select(func.count().label("total")).select_from(some))[0]["total"])
@@ -85,12 +85,12 @@ class Count:
     is_partial: bool = False
 
 
-def _hour_of(moment: datetime) -> datetime:
+def hour_of(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def _hour_after(moment: datetime) -> datetime:
-    hour = _hour_of(moment)
+def hour_after(moment: datetime) -> datetime:
+    hour = hour_of(moment)
     return hour if hour == moment else hour + timedelta(hours=1)
 
 
