@@ -74,10 +74,9 @@ def _stored(reader: Reader, unit: Unit) -> Diagnosis | None:
             table.unit_id == unit.unit_id,
             table.engine_version == ENGINE_VERSION,
             table.content_key == unit.examined.summary.content_key,
-            table.marks.is_not(None),
         )
     )
-    if not rows:
+    if not rows or rows[0]["marks"] is None:
         return None
     report = Report.model_validate_json(rows[0]["report"])
     by_constants = report.data_quality.baseline_executions < MIN_EXECUTIONS
@@ -100,7 +99,7 @@ def _judge(
     for unit, beside in zip(units, around, strict=True):
         arriving = unit.is_arriving(now, settle)
         baseline = reader.baseline(unit)
-        ctx = build_context(unit.trace, baseline, now=now, still_arriving=arriving)
+        ctx = build_context(unit.examined, baseline, now=now, still_arriving=arriving)
         report = _with_evidence(reader, ctx, judge(ctx), replace(beside, comparable=comparable(reader, baseline)))
         alike = tuple(similar_cases(reader, unit, unit.examined.summary, SIMILAR_KEPT))
         diagnosis = Diagnosis(report, marks_of(unit.examined, baseline), alike)

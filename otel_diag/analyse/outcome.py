@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from string import digits
 
 from rapidfuzz import fuzz
 
@@ -24,10 +24,7 @@ from otel_diag.analyse.tree import Times, Tree
 from otel_diag.model import Span, Status, Trace
 
 _SEVERITY = (Status.COMPLETED, Status.RUNNING, Status.FAILED, Status.TIMEOUT)
-_DIGITS = re.compile(r"\d+")
-_SHORT = 200
-"""Characters of a name that is kept for the next time: thousands of spans share it."""
-
+_NO_DIGITS = str.maketrans("", "", digits)
 _SIMILAR_TEXT = 80.0
 _SYMPTOM_SHARE = 0.3
 """A time-out that took this share of its parent's time is not one the parent shrugs off."""
@@ -160,14 +157,8 @@ def _unfinished_or_failed(span: Span) -> bool:
 
 
 def call_name(span: Span) -> str:
-    """Element without numbers: the attempts of one call share it ("attempt 1", "attempt 2")."""
-    element = span.element
-    return _without_digits(element) if len(element) <= _SHORT else _DIGITS.sub("#", element)
-
-
-@lru_cache(maxsize=4_096)
-def _without_digits(element: str) -> str:
-    return _DIGITS.sub("#", element)
+    """Element without digits: the attempts of one call share it ("attempt 1", "attempt 2")."""
+    return span.element.translate(_NO_DIGITS)
 
 
 def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequence[int]) -> int | None:

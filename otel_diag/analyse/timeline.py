@@ -6,7 +6,6 @@ same, although other executions have moved the averages since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from otel_diag.analyse.baseline import Baseline
@@ -89,14 +88,13 @@ def _marks(tree: Tree, gaps: tuple[Gap, ...], baseline: Baseline) -> Marks:
     for gap in gaps:
         if gap.after_span is not None and (gap.after_span not in after or gap.gap_ms > after[gap.after_span].gap_ms):
             after[gap.after_span] = gap
-    marked = [mark for span in tree.spans if (mark := _mark(span, after, baseline)) is not None]
+    marked = [mark for span in tree.spans if (mark := _mark(span, after.get(span.span_id), baseline)) is not None]
     telling = sorted(range(len(marked)), key=lambda i: (not marked[i].is_anomaly, -(marked[i].gap_after_ms or 0.0)))
     return Marks(total=len(marked), spans=[marked[i] for i in sorted(telling[:MAX_MARKS])])
 
 
-def _mark(span: Span, after: Mapping[str, Gap], baseline: Baseline) -> Mark | None:
+def _mark(span: Span, following: Gap | None, baseline: Baseline) -> Mark | None:
     reason = anomaly_of(span, baseline)
-    following = after.get(span.span_id)
     if reason is None and following is None:
         return None
     if reason is None and following is not None and following.is_anomaly:

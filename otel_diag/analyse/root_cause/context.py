@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,20 +12,21 @@ from typing import Final
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS, Baseline, OperationStats
 from otel_diag.analyse.calls import is_call, is_to_a_store, is_to_a_third_party, peer_names
-from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text, is_error
+from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text, error_text, is_error
 from otel_diag.analyse.critical_path import critical_path, self_times
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, callee_spans, missing_hops
 from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
 from otel_diag.analyse.replies import rehung
 from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
-from otel_diag.analyse.tree import NO_PARENT, Tree, build_tree
+from otel_diag.analyse.tree import NO_PARENT, Tree
 from otel_diag.model import NANOS_PER_MS, MissingHop, RootCauseType, Span, Status, Trace
 
 _ADOPTION_WORK: Final = 2_000_000
 """Orphans times spans that may be compared in search of a parent: keeps a 100,000-span trace under a second."""
 
-_MOST_READ: Final = 100
-"""Errors of spans that are no calls whose words are read for it: some take milliseconds."""
+_MOST_READ: Final = 20_000
+"""Characters of errors of spans that are no calls which are read for it: a thousand take some milliseconds."""
 
 _NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
 
@@ -244,18 +246,18 @@ class Context:
         return self.baseline.split_element(answered[0], self.services)
 
 
-def build_context(trace: Trace, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:
-    raw = build_tree(trace.spans)
-    tree = raw.adopt(_adoptions(raw, baseline))
-    skew = estimate_skew(tree)
-    tree = tree.adopt(rehung(tree, skew.times))
+def build_context(examined: Examined, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:
+    raw = examined.tree
+    adopted = raw.adopt(_adoptions(raw, baseline))
+    skew = examined.skew if adopted is raw else estimate_skew(adopted)
+    tree = adopted.adopt(rehung(adopted, skew.times))
     return Context(
-        trace=trace,
+        trace=examined.trace,
         baseline=baseline,
         raw=raw,
         tree=tree,
         skew=skew,
-        outcome=outcome_of(trace, tree, skew.times),
+        outcome=examined.outcome if tree is raw else outcome_of(examined.trace, tree, skew.times),
         now=now,
         still_arriving=still_arriving,
     )
@@ -297,7 +299,7 @@ def _open_calls(tree: Tree) -> frozenset[int]:
         if is_call(span) and not is_to_a_store(span) and not is_to_a_third_party(span):
             found.add(i)
         elif read < _MOST_READ and is_error(span):
-            read += 1
+            read += len(error_text(span))
             if classify(span).kind in (ErrorKind.CONNECTION, ErrorKind.UNAVAILABLE):
                 found.add(i)
     return frozenset(found)
@@ -309,9 +311,11 @@ def _likely_parents(
     orphan = tree.spans[top]
     end = orphan.end_unix_nano if orphan.end_unix_nano is not None else orphan.start_unix_nano
     unplaced = not any(s.service == orphan.service for i, s in enumerate(tree.spans) if parents[i] != NO_PARENT)
+    begun = bisect_right(tree.spans, orphan.start_unix_nano, key=lambda span: span.start_unix_nano)
     ranked: list[tuple[int, int, int]] = []
-    for i, span in enumerate(tree.spans):
-        encloses = span.start_unix_nano <= orphan.start_unix_nano and (
+    for i in (*range(begun), *(i for i in open_calls if i >= begun)):
+        span = tree.spans[i]
+        encloses = i < begun and (
             span.end_unix_nano is None or span.end_unix_nano >= min(end, orphan.start_unix_nano + 1)
         )
         score = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from typing import Final, Literal
 
 from otel_diag.analyse.baseline import GAP_MS, NETWORK_GAP_MS, OPERATION_MS, Baseline
+from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.gaps import find_gaps
 from otel_diag.analyse.quality import data_quality
 from otel_diag.analyse.root_cause import absent, delays, errors, repeats, timeouts
@@ -51,7 +53,7 @@ def diagnose(
     Deterministic, whatever the order of the spans. ``still_arriving``: more spans may come. ``similar_cases``,
     ``next_steps`` and the evidence ledger stay empty: they need the store.
     """
-    return judge(build_context(trace, baseline, now=now, still_arriving=still_arriving), rules)
+    return judge(build_context(Examined(trace), baseline, now=now, still_arriving=still_arriving), rules)
 
 
 def judge(ctx: Context, rules: Sequence[Rule] = RULES) -> Report:
@@ -108,7 +110,7 @@ def _verdict(ctx: Context, cause: RootCause | None) -> VerdictName:
 
 def _report_findings(ctx: Context, findings: Sequence[Finding], gaps: Sequence[Gap]) -> list[ReportFinding]:
     """The rules' findings, then what else is unusual or reported elsewhere: spans, gaps, absent hops."""
-    found = [
+    ruled = (
         ReportFinding(
             service=f.service,
             operation=f.operation,
@@ -118,45 +120,44 @@ def _report_findings(ctx: Context, findings: Sequence[Finding], gaps: Sequence[G
             span_ids=list(f.spans),
         )
         for f in findings
-    ]
+    )
+    absent_hops = (ReportFinding(service=m.service, operation=m.operation, anomaly=m.detail) for m in ctx.missing)
+    found = chain(ruled, _of_spans(ctx), _of_gaps(ctx, gaps), absent_hops)
+    return list(islice(found, MAX_FINDINGS))
+
+
+def _of_spans(ctx: Context) -> Iterator[ReportFinding]:
     for span in ctx.tree.spans:
         reason = anomaly_of(span, ctx.baseline)
         if reason is not None:
-            found.append(
-                ReportFinding(
-                    service=span.service,
-                    operation=span.operation,
-                    anomaly=reason,
-                    duration_ms=span.duration_ms,
-                    span_ids=[span.span_id],
-                )
+            yield ReportFinding(
+                service=span.service,
+                operation=span.operation,
+                anomaly=reason,
+                duration_ms=span.duration_ms,
+                span_ids=[span.span_id],
             )
         event = span.attributes.get("sentry.event_id")
         if event is not None:
-            found.append(
-                ReportFinding(
-                    service=span.service,
-                    operation=span.operation,
-                    anomaly=f"reported to Sentry as event {event}",
-                    span_ids=[span.span_id],
-                )
+            yield ReportFinding(
+                service=span.service,
+                operation=span.operation,
+                anomaly=f"reported to Sentry as event {event}",
+                span_ids=[span.span_id],
             )
-    by_id = {span.span_id: span for span in ctx.tree.spans}
+
+
+def _of_gaps(ctx: Context, gaps: Sequence[Gap]) -> Iterator[ReportFinding]:
     for gap in gaps:
-        at = by_id.get(gap.after_span or gap.parent_span or "")
+        at = ctx.spans_by_id.get(gap.after_span or gap.parent_span or "")
         if gap.is_anomaly and at is not None:
-            ids = [i for i in (gap.after_span, gap.before_span) if i]
-            found.append(
-                ReportFinding(
-                    service=at.service,
-                    operation=at.operation,
-                    anomaly=gap.detail,
-                    gap_after_ms=gap.gap_ms,
-                    span_ids=ids,
-                )
+            yield ReportFinding(
+                service=at.service,
+                operation=at.operation,
+                anomaly=gap.detail,
+                gap_after_ms=gap.gap_ms,
+                span_ids=[i for i in (gap.after_span, gap.before_span) if i],
             )
-    found += [ReportFinding(service=m.service, operation=m.operation, anomaly=m.detail) for m in ctx.missing]
-    return found[:MAX_FINDINGS]
 
 
 def _timing(ctx: Context) -> dict[str, float | Literal["missing"]]:

@@ -184,7 +184,8 @@ def retry_storm(ctx: Context) -> Iterable[Finding]:
 def _attempts(ctx: Context, parent: int, node: int) -> list[int]:
     """Failed siblings that repeat the same call, none overlapping the next, up to the last one made."""
     times = ctx.skew.times
-    same = [c for c in ctx.tree.children[parent] if call_name(ctx.span(c)) == call_name(ctx.span(node))]
+    name = call_name(ctx.span(node))
+    same = [c for c in ctx.tree.children[parent] if call_name(ctx.span(c)) == name]
     same.sort(key=lambda c: times[c])
     run: list[int] = []
     for child in same:
