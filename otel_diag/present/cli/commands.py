@@ -425,7 +425,9 @@ def mcp(store: Store = None) -> None:
     from otel_diag.present.mcp.server import build_server  # half a second to load, for this command only
 
     settings = settings_of(store=store)
-    build_server(lambda: wiring.open_queries(settings)).run("stdio")
+    server = build_server(lambda: wiring.open_queries(settings))
+    wiring.keep_loaded()
+    server.run("stdio")
 
 
 token = typer.Typer(no_args_is_help=True, help="Tokens that let senders and askers in.")
