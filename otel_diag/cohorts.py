@@ -7,7 +7,7 @@ alone; a sample is the same at every call over the same content.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from otel_diag.analyse.summary import Summary
 from otel_diag.analyse.templates import Errors, common_template
 from otel_diag.decode.attributes import load_attributes
 from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
-from otel_diag.reader import Reader, Row, Unit, comparable, day_of, peer_columns, peer_of
+from otel_diag.reader import Reader, Row, Unit, Window, comparable, peer_columns, peer_of, windows_around
 from otel_diag.store.schema import execution_rollups, trace_spans, trace_summaries
 
 LOOKED_AT: Final = 2_000
@@ -105,19 +105,20 @@ def similar_cases(reader: Reader, unit: Unit, summary: Summary, limit: int = SIM
 def _same_shape(reader: Reader, unit: Unit, summary: Summary, limit: int) -> list[Alike]:
     """Those with the same sequence of operations, model and region, the newest: none are more alike than ``limit`` of
     these, and they cost a tenth of a search among all."""
-    day = day_of(unit.trace)
-    shape = reader.select(trace_summaries, _S.status).where(comparable(day), _S.signature == summary.signature)
+    _, days = windows_around(unit.trace)
+    shape = reader.select(trace_summaries, _S.status).where(comparable(days), _S.signature == summary.signature)
     newest = (
         shape.with_only_columns(*peer_columns())
         .where(_is(_S.model_id, summary.model_id), _is(_S.region, summary.region))
         .order_by(_S.started_at.desc(), _S.trace_id)
         .limit(limit + 1)
     )
-    counted = shape.with_only_columns(_S.status, func.count().label("executions")).group_by(_S.status)
-    kind = (day, summary.signature, summary.model_id, summary.region, limit)
+    looked_at = shape.order_by(_S.started_at.desc()).limit(LOOKED_AT).subquery("looked_at").c
+    counted = select(looked_at.status, func.count().label("executions")).group_by(looked_at.status)
+    kind = (days, summary.signature, summary.model_id, summary.region, limit)
     rows = reader.once(("same shape", *kind), lambda: reader.rows(newest))
     counts = reader.once(
-        ("of a shape", day, summary.signature),
+        ("of a shape", days, summary.signature),
         lambda: {row["status"]: int(row["executions"]) for row in reader.rows(counted)},
     )
     own = unit.summary["status"] if unit.summary is not None else None
@@ -156,9 +157,9 @@ def _alike(
 
 @dataclass(frozen=True, slots=True)
 class _Like:
-    """What executions of one kind and day share in being compared with others: read once for all of them."""
+    """What executions of one kind and time share in being compared with others: read once for all of them."""
 
-    day: datetime
+    windows: tuple[Window, Window]
     root_service: str
     root_operation: str
     model_id: str | None
@@ -177,12 +178,13 @@ class _Like:
 def _shapes(reader: Reader, unit: Unit, summary: Summary, status: Status | None, limit: int) -> list[Row]:
     """Summary rows by signature: up to ``limit`` with its own, and of each other one the newest of the nearest kind.
 
-    Of successful ones whole traces are preferred: what lacks spans teaches the wrong shape.
+    Of the hours around it, where as many are known as are looked at, else of the days. Of successful ones whole traces
+    are preferred: what lacks spans teaches the wrong shape.
     """
     statuses = (status,) if status is not None else (Status.FAILED, Status.TIMEOUT, Status.COMPLETED)
     for whole in (True, False) if status is Status.COMPLETED else (False,):
         like = _Like(
-            day=day_of(unit.trace),
+            windows=windows_around(unit.trace),
             root_service=summary.root_service,
             root_operation=summary.root_operation,
             model_id=summary.model_id,
@@ -200,12 +202,13 @@ def _shapes(reader: Reader, unit: Unit, summary: Summary, status: Status | None,
 
 def _read_shapes(reader: Reader, like: _Like) -> list[Row]:
     """One more of each than is wanted: the execution that is compared may be among them."""
-    chosen = reader.rows(_by_signature(reader, like))
-    if not chosen:
-        return []
-    units = sorted(row["unit_id"] for row in chosen)
-    details = reader.select(trace_summaries, _S.unit_id, _S.signature, *peer_columns()).where(_S.unit_id.in_(units))
-    known = {row["unit_id"]: row for row in reader.rows(details)}
+    chosen: list[Row] = []
+    for window in like.windows:
+        chosen = reader.rows(_by_signature(reader, like, window))
+        looked_at = {(row["signature"], row["status"]): int(row["executions"]) for row in chosen}
+        if sum(looked_at.values()) >= LOOKED_AT * len(like.statuses):
+            break
+    known = reader.summaries(chosen, _S.unit_id, _S.signature, *peer_columns())
     return [known[row["unit_id"]] | {"executions": int(row["executions"])} for row in chosen if row["unit_id"] in known]
 
 
@@ -225,7 +228,7 @@ def _without(unit: Unit, like: _Like, rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def _by_signature(reader: Reader, like: _Like) -> Select[Any]:
+def _by_signature(reader: Reader, like: _Like, window: Window) -> Select[Any]:
     columns = (_S.unit_id, _S.signature, _S.status, _S.model_id, _S.region, _S.started_at)
     newest = [
         reader.select(trace_summaries, *columns)
@@ -233,7 +236,7 @@ def _by_signature(reader: Reader, like: _Like) -> Select[Any]:
             _S.status == status.value,
             _S.root_service == like.root_service,
             _S.root_operation == like.root_operation,
-            comparable(like.day),
+            comparable(window),
             *((_S.complete,) if like.whole else ()),
         )
         .order_by(_S.started_at.desc(), _S.unit_id)
@@ -247,6 +250,8 @@ def _by_signature(reader: Reader, like: _Like) -> Select[Any]:
     order = (kind, among.started_at.desc(), among.unit_id)
     ranked = select(
         among.unit_id,
+        among.signature,
+        among.status,
         among.started_at,
         kind.label("kind"),
         case((among.signature == like.signature, 0), else_=1).label("other"),
@@ -255,7 +260,7 @@ def _by_signature(reader: Reader, like: _Like) -> Select[Any]:
     ).subquery("ranked")
     shapes = ranked.c
     return (
-        select(shapes.unit_id, shapes.executions)
+        select(shapes.unit_id, shapes.signature, shapes.status, shapes.started_at, shapes.executions)
         .where(or_(shapes.nth <= like.wanted + 1, and_(shapes.other == 0, shapes.nth <= like.limit + 1)))
         .order_by(shapes.other, shapes.nth, shapes.kind, shapes.started_at.desc(), shapes.unit_id)
         .limit(2 * SHAPES + like.limit)
@@ -286,7 +291,7 @@ class Contrast:
 
 NO_CONTRAST: Final = Contrast([], None)
 _AROUND: Final = timedelta(hours=1)
-_PEERS_AROUND: Final = timedelta(days=1)
+_PEERS_AROUND: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1))
 _OF_JOB: Final = ("job_id", "job.id")
 
 
@@ -312,12 +317,16 @@ def of_failures(reader: Reader, rows: Sequence[Row], conditions: Sequence[Column
 
 
 def of_execution(reader: Reader, unit: Unit, summary: Summary) -> Contrast:
-    """One execution against successful ones of its kind, a day around."""
+    """One execution against successful ones of its kind, minutes around where there are enough, else hours or a day."""
     if summary.started_at is None:
         return NO_CONTRAST
     like = {"root_service": summary.root_service, "root_operation": summary.root_operation}
-    window = (summary.started_at - _PEERS_AROUND, summary.started_at + _PEERS_AROUND)
-    rows = healthy(reader, [like], *window, [_S.unit_id != unit.unit_id], limit=PEERS)
+    rows: list[Row] = []
+    for around in _PEERS_AROUND:
+        window = (summary.started_at - around, summary.started_at + around)
+        rows = healthy(reader, [like], *window, [_S.unit_id != unit.unit_id], limit=PEERS)
+        if len(rows) == PEERS:
+            break
     if len(rows) < MIN_PEERS:
         return NO_CONTRAST
     columns = {name: getattr(summary, name) for name in _COLUMNS}
@@ -471,7 +480,7 @@ def _tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:
 # --------------------------------------------------------------------------------------------------
 # Error texts of two windows.
 
-ERRORS: Final = 10_000
+ERRORS: Final = 2_000
 """Failures of a window whose error texts are counted, the newest."""
 
 MESSAGES: Final = 500
@@ -482,34 +491,30 @@ _VARYING: Final = "123456789abcdefABCDEF"
 
 @dataclass(frozen=True, slots=True)
 class CountedErrors:
-    """``failures``: how many with a text were counted."""
+    """``failures``: how many with a text were counted, of all that failed from ``since`` on."""
 
     errors: list[Errors]
     failures: int
+    since: datetime
 
 
-def errors_in(reader: Reader, failed: Select[Any]) -> CountedErrors:
-    """The error texts of these failures, which are rows with the columns of :data:`ERROR_COLUMNS`.
+def errors_in(
+    reader: Reader, failed: Callable[[datetime], Select[Any]], beginnings: Iterable[datetime]
+) -> CountedErrors:
+    """The error texts of the newest failures of a window. ``failed``: those since a moment, as rows with the columns of
+    :data:`ERROR_COLUMNS`; ``beginnings``: such moments, at least one, later ones first, the last begins the window.
 
     They are grouped where they are stored, as far as a statement can: what is left are few texts to make templates of.
     """
-    newest = failed.order_by(_S.started_at.desc(), _S.unit_id).limit(ERRORS).subquery("newest").c
-    text = func.coalesce(newest.error_message, newest.error_type)
-    rows = reader.rows(
-        select(
-            func.min(text).label("first_text"),
-            func.max(text).label("last_text"),
-            func.count().label("failures"),
-            func.min(newest.started_at).label("first_seen"),
-            func.max(newest.started_at).label("last_seen"),
-            func.min(newest.unit_id).label("one_unit"),
-            func.max(newest.unit_id).label("other_unit"),
-        )
-        .where(text.is_not(None), text != "")
-        .group_by(func.translate(text, _VARYING, "0" * len(_VARYING)))
-        .order_by(func.count().desc(), func.min(text))
-        .limit(MESSAGES)
-    )
+    rows: list[Row] = []
+    for since in beginnings:
+        rows = reader.rows(_texts(failed(since)))
+        if rows and int(rows[0]["all_failures"]) >= ERRORS:
+            return _counted(rows, rows[0]["oldest"])
+    return _counted(rows, since)
+
+
+def _counted(rows: Iterable[Row], since: datetime) -> CountedErrors:
     errors = [
         Errors(
             text=template,
@@ -521,7 +526,30 @@ def errors_in(reader: Reader, failed: Select[Any]) -> CountedErrors:
         for row in rows
         if (template := common_template(row["first_text"], row["last_text"])) is not None
     ]
-    return CountedErrors(errors, sum(one.count for one in errors))
+    return CountedErrors(errors, sum(one.count for one in errors), since)
+
+
+def _texts(failed: Select[Any]) -> Select[Any]:
+    newest = failed.order_by(_S.started_at.desc(), _S.unit_id).limit(ERRORS).subquery("newest").c
+    text = func.coalesce(newest.error_message, newest.error_type, "")
+    alike = (
+        select(
+            func.min(text).label("first_text"),
+            func.max(text).label("last_text"),
+            func.count().label("failures"),
+            func.min(newest.started_at).label("first_seen"),
+            func.max(newest.started_at).label("last_seen"),
+            func.min(newest.unit_id).label("one_unit"),
+            func.max(newest.unit_id).label("other_unit"),
+        )
+        .group_by(func.translate(text, _VARYING, "0" * len(_VARYING)))
+        .subquery("alike")
+    )
+    whole = (
+        func.sum(alike.c.failures).over().label("all_failures"),
+        func.min(alike.c.first_seen).over().label("oldest"),
+    )
+    return select(alike, *whole).order_by(alike.c.failures.desc(), alike.c.first_text).limit(MESSAGES)
 
 
 ERROR_COLUMNS: Final = (_S.unit_id, _S.started_at, _S.error_message, _S.error_type)

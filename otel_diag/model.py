@@ -809,7 +809,7 @@ class RecentFailures(Answer):
     """The answer of ``get_recent_failures``. Patterns are sought among the newest ``examined_failures``.
 
     ``new_errors``, ``gone_errors``, ``changed_errors``: against the window of the same length before ``since``; counts
-    are of ``errors_examined`` failures of this one and ``errors_examined_before`` of that one: all, or very many.
+    are of ``errors_examined`` failures of this one and ``errors_examined_before`` of that one: all, or the newest.
     ``total_is_partial``: there are more; only so many were counted.
     """
 

@@ -83,6 +83,9 @@ MAP_TRACES = 500
 PATTERN_ROWS = 500
 """Patterns are sought among at most this many failures, the newest."""
 
+_SURELY = 1.5
+"""Times as long as it takes, so many failures are found in most cases."""
+
 JOB_ROWS = 2_000
 """Executions of a job that are looked at; all of them are counted."""
 
@@ -353,15 +356,14 @@ class Queries:
         if not all(status.is_failure for status in failed):
             raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
         narrowing = replace(narrowing, statuses=failed)
-        # Patterns are sought among many rows, of which few columns matter; what is shown is read whole.
         columns = {column.name: column for column in (*pattern_columns(), *cohorts.MEMBER_COLUMNS)}.values()
         among = statements.executions(self._reader, narrowing, since, until, *columns)
-        whole = statements.executions(self._reader, narrowing, since, until)
-        rows = statements.newest_rows(self._reader, among, until, PATTERN_ROWS)
-        shown = self._diagnosed(statements.newest_rows(self._reader, whole, until, limit))
+        newest = statements.newest_rows(self._reader, among, since, until, max(limit, PATTERN_ROWS))
+        shown = self._diagnosed(newest[:limit])
         known = {row["unit_id"]: row for row in shown}
+        rows = newest[:PATTERN_ROWS]
         counted = statements.Count(len(rows))
-        if len(rows) == PATTERN_ROWS:
+        if len(newest) >= PATTERN_ROWS:
             counted = statements.count_executions(self._reader, narrowing, since, until)
         touched = replace(narrowing, statuses=(), root_causes=(), text=None)
         contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
@@ -375,7 +377,7 @@ class Queries:
             distinguishing=contrast.distinguishing,
             cohorts=contrast.cohorts,
         )
-        failures = failures.model_copy(update=self._error_changes(narrowing, since, until))
+        failures = failures.model_copy(update=self._error_changes(narrowing, since, until, newest))
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
@@ -431,13 +433,11 @@ class Queries:
             trace_summaries.c.unit_id != unit.unit_id,
         )
         until = min(around[1], self._now() + CLOCK_SLACK)
-        ids = statement.with_only_columns(trace_summaries.c.unit_id)
-        found = statements.newest_rows(self._reader, ids, until, ALIKE_COUNTED + 1)
-        rows = statements.newest_rows(self._reader, statement, until, ALIKE_SHOWN)
+        found = statements.newest_rows(self._reader, statement, around[0], until, ALIKE_COUNTED + 1)
         return SearchPage(
             total=min(len(found), ALIKE_COUNTED),
             total_is_partial=len(found) > ALIKE_COUNTED,
-            executions=[brief_of_row(row) for row in rows],
+            executions=[brief_of_row(row) for row in found[:ALIKE_SHOWN]],
             next_offset=None,
         )
 
@@ -614,7 +614,8 @@ class Queries:
         reader = self._remembering()
         causes: dict[str, RootCause | None] = {}
         for part in portions(due, [row["span_count"] for row in due], reader.max_spans):
-            units = reader.units(part)
+            whole = reader.summaries(part)
+            units = reader.units([whole[row["unit_id"]] for row in part if row["unit_id"] in whole])
             reports = judge_all(reader, units, now=self._now(), settle=self._settle)
             causes |= {unit.unit_id: report.root_cause for unit, report in zip(units, reports, strict=True)}
         return [
@@ -636,17 +637,21 @@ class Queries:
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
 
-    def _error_changes(self, narrowing: Narrowing, since: datetime, until: datetime) -> dict[str, Any]:
-        """The error texts of failures that are new, gone or changed against the window before, as answers have them."""
+    def _error_changes(
+        self, narrowing: Narrowing, since: datetime, until: datetime, newest: Sequence[Row]
+    ) -> dict[str, Any]:
+        """The error texts of failures that are new, gone or changed against the window before, as answers have them.
+
+        ``newest``: failures of the window; how close together they are tells where the newest ``ERRORS`` begin.
+        """
         earlier = since - (until - since)
-        columns = cohorts.ERROR_COLUMNS
-        now, before = (
-            cohorts.errors_in(self._reader, statements.executions(self._reader, narrowing, begin, end, *columns))
-            for begin, end in ((since, until), (earlier, since))
-        )
+        length = until - since
+        if len(newest) >= PATTERN_ROWS:
+            length = _SURELY * (until - newest[-1]["started_at"]) * cohorts.ERRORS / len(newest)
+        now, before = (self._errors_in(narrowing, *window, length) for window in ((since, until), (earlier, since)))
         if not now.errors and not before.errors:
             return {}
-        trials = self._executions_in(narrowing, (since, until), (earlier, since))
+        trials = self._executions_in(narrowing, (now.since, until), (before.since, since))
         exposure, exposure_before = (
             max(number, float(counted.failures)) for number, counted in zip(trials, (now, before), strict=True)
         )
@@ -659,6 +664,14 @@ class Queries:
             "errors_examined": now.failures,
             "errors_examined_before": before.failures,
         }
+
+    def _errors_in(
+        self, narrowing: Narrowing, since: datetime, until: datetime, length: timedelta
+    ) -> cohorts.CountedErrors:
+        def failed(begin: datetime) -> Select[Any]:
+            return statements.executions(self._reader, narrowing, begin, until, *cohorts.ERROR_COLUMNS)
+
+        return cohorts.errors_in(self._reader, failed, dict.fromkeys((max(since, until - length), since)))
 
     def _executions_in(self, narrowing: Narrowing, *windows: tuple[datetime, datetime]) -> list[float]:
         """How many executions could have failed in each window. What they touched or why they failed does not narrow

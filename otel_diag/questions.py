@@ -176,7 +176,7 @@ def _list_executions(reader: Reader, intent: Intent) -> Outcome:
     if of_spans or intent.order or intent.window is None:
         rows = reader.rows(statement.limit(limit))
     else:
-        rows = statements.newest_rows(reader, statement.order_by(None), until, limit)
+        rows = statements.newest_rows(reader, statement.order_by(None), since, until, limit)
     if of_spans or len(rows) < limit:
         counted = statements.Count(len(rows) if len(rows) < limit else reader.count(statement))
     else:

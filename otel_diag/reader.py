@@ -246,6 +246,20 @@ class Reader:
             units.append(Unit(trace, trace_ids, _newest(found.read), row))
         return units
 
+    def summaries(self, rows: Sequence[Row], *columns: Any) -> dict[str, Row]:
+        """By unit id, the summaries of these rows, which have ``unit_id`` and ``started_at``; ``columns``: all without.
+
+        They are sought in the time of the rows: where nothing leads to those of a unit, few have to be looked at.
+        """
+        summaries = trace_summaries.c
+        times = [row["started_at"] for row in rows if row["started_at"] is not None]
+        within = [summaries.started_at.between(min(times), max(times))] if times else []
+        within += [summaries.started_at.is_(None)] if len(times) < len(rows) else []
+        statement = self.select(trace_summaries, *columns).where(
+            summaries.unit_id.in_(sorted(row["unit_id"] for row in rows)), or_(*within)
+        )
+        return {row["unit_id"]: row for row in self.rows(statement)} if rows else {}
+
     def bounds_of(self, rows: Iterable[Row]) -> dict[str, Bounds]:
         """Bounds of the traces of these summary rows, with what they have not seen yet."""
         found: dict[str, Bounds] = {}
@@ -411,13 +425,14 @@ class Reader:
             else {}
         )
         for trace_id in totals.keys() - short.keys():
-            read = tuple(table_to_spans(self._most_telling(trace_id, bounds[trace_id])))
+            some = table_to_spans(self._most_telling(trace_id, bounds[trace_id]))
+            read = tuple(sorted(some, key=lambda span: (span.start_unix_nano, span.span_id)))
             totals[trace_id].subtract(span.execution_id for span in read)
             found[trace_id] = Spans(read, {key: count for key, count in totals[trace_id].items() if count > 0})
         return found
 
     def _most_telling(self, trace_id: str, within: Bounds) -> pa.Table:
-        """``max_spans`` rows of a trace that has more, in start order."""
+        """``max_spans`` rows of a trace that has more, in no order."""
         bounds = {trace_id: within}
         kept = max(1, self.max_spans - self.max_spans // 10)
         names = [f"key_{position}" for position in range(len(_RANK))]
@@ -428,7 +443,8 @@ class Reader:
         newest = table
         for _ in range(_MOST_LEVELS):
             known = {*table.column("span_id").to_pylist()}
-            parents = newest.sort_by([("status", "descending")]).column("parent_span_id").to_pylist()
+            by_status = newest.select(["status", "parent_span_id"]).sort_by([("status", "descending")])
+            parents = by_status.column("parent_span_id").to_pylist()
             above = list(dict.fromkeys(p for p in parents if p is not None and p not in known and p not in asked))
             above = above[: min(_MOST_ASKED, self.max_spans - table.num_rows)]
             if not above:
@@ -436,7 +452,7 @@ class Reader:
             asked.update(above)
             newest = self._span_rows(bounds, trace_spans.c.span_id.in_(above), max_rows=self.max_spans - table.num_rows)
             table = pa.concat_tables([table, newest])
-        return table.sort_by([("start_unix_nano", "ascending"), ("span_id", "ascending")])
+        return table
 
     def trace_bounds(self, trace_ids: Collection[str]) -> dict[str, Bounds]:
         """Bounds of the traces that are known, from their summaries and from what was not summarised yet."""
@@ -625,24 +641,19 @@ class Reader:
         """
         return self._peers(unit, status, limit)[2]
 
-    def _peers(
-        self, unit: Unit, status: Status | None, limit: int
-    ) -> tuple[Kin, tuple[datetime, datetime], tuple[Peer, ...]]:
+    def _peers(self, unit: Unit, status: Status | None, limit: int) -> tuple[Kin, Window, tuple[Peer, ...]]:
         """With what they have in common and the window they were sought in."""
-        hour = _moment(unit.trace).replace(minute=0, second=0, microsecond=0)
-        near = (hour - PEERS_WITHIN, hour + PEERS_WITHIN + timedelta(hours=1))
+        near, days = windows_around(unit.trace)
         kin, found = self._peers_between(unit, near, status, limit)
         model_id = _model_of(unit.trace)
         alike = limit if model_id is None else sum(peer.model_id == model_id for peer in found)
         if len(found) >= limit and alike >= MIN_PEERS:
             return kin, near, found
-        day = day_of(unit.trace)
-        days = (day - BASELINE_BEFORE, day + BASELINE_AFTER)
         kin, found = self._peers_between(unit, days, status, limit)
         return kin, days, found
 
     def _peers_between(
-        self, unit: Unit, window: tuple[datetime, datetime], status: Status | None, limit: int
+        self, unit: Unit, window: Window, status: Status | None, limit: int
     ) -> tuple[Kin, tuple[Peer, ...]]:
         """Of those that completed, a trace that lacks spans teaches the wrong template: only where no whole one is
         known, and never by its job."""
@@ -664,7 +675,7 @@ class Reader:
         """Whether :meth:`peers` has ``enough`` successful ones, without reading them."""
         summaries, kinds = trace_summaries.c, _kinds(unit, unit.examined.root)
         others = self.select(trace_summaries, summaries.unit_id).where(
-            comparable(day_of(unit.trace)), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
+            comparable(windows_around(unit.trace)[1]), _is_other(unit.trace), summaries.status == Status.COMPLETED.value
         )
         whole = [and_(kind, summaries.complete) for kind in kinds.values()]
         for kind in (*whole, kinds["root"]):
@@ -673,15 +684,11 @@ class Reader:
                 return found >= enough
         return False
 
-    def _candidates(self, window: tuple[datetime, datetime], limit: int) -> Select[Any]:
-        summaries = trace_summaries.c
+    def _candidates(self, window: Window, limit: int) -> Select[Any]:
         return (
             self.select(trace_summaries, *peer_columns())
-            .where(
-                summaries.span_count > 0,
-                summaries.started_at.between(*window),
-            )
-            .order_by(summaries.started_at.desc())
+            .where(comparable(window))
+            .order_by(trace_summaries.c.started_at.desc())
             .limit(limit + 1)  # itself may be among them
         )
 
@@ -793,10 +800,24 @@ def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnE
     return or_(key < value, and_(key == value, at_value))
 
 
-def comparable(day: datetime) -> ColumnElement[bool]:
-    """Whether a summary is of about this time, and of spans."""
+Window = tuple[datetime, datetime]
+
+
+def windows_around(trace: Trace) -> tuple[Window, Window]:
+    """Where executions to compare it with are sought: in the hours around its own, and in the days; the same for all of
+    an hour: see _remembered."""
+    hour = _moment(trace).replace(minute=0, second=0, microsecond=0)
+    day = day_of(trace)
+    return (
+        (hour - PEERS_WITHIN, hour + PEERS_WITHIN + timedelta(hours=1)),
+        (day - BASELINE_BEFORE, day + BASELINE_AFTER),
+    )
+
+
+def comparable(window: Window) -> ColumnElement[bool]:
+    """Whether a summary is of this time, and of spans."""
     summaries = trace_summaries.c
-    return and_(summaries.span_count > 0, summaries.started_at.between(day - BASELINE_BEFORE, day + BASELINE_AFTER))
+    return and_(summaries.span_count > 0, summaries.started_at.between(*window))
 
 
 def _is_other(trace: Trace) -> ColumnElement[bool]:

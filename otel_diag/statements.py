@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,16 +59,25 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
     return Count(int(whole) + int(reader.rows(select(func.count().label("total")).select_from(rows))[0]["total"]))
 
 
-def newest_rows(reader: Reader, statement: Select[Any], until: datetime, limit: int) -> list[Row]:
-    """The newest rows of :func:`executions` that end at ``until``: of its last hour, if there are enough, else of its
-    last hours, else of all. Where there are many, a fraction is looked at, whatever they are filtered by."""
+def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: datetime, limit: int) -> list[Row]:
+    """The newest rows of :func:`executions` of this window, sought as :func:`newest_first` says."""
     started_at = trace_summaries.c.started_at
-    newest_first = statement.order_by(started_at.desc()).limit(limit)
-    for hours in NEWEST_HOURS:
-        rows = reader.rows(newest_first.where(started_at >= until - timedelta(hours=hours)))
+    newest = statement.order_by(started_at.desc()).limit(limit)
+    rows: list[Row] = []
+    for begin in newest_first(since, until):
+        rows = reader.rows(newest.where(started_at >= begin))
         if len(rows) == limit:
-            return rows
-    return reader.rows(newest_first)
+            break
+    return rows
+
+
+def newest_first(since: datetime, until: datetime) -> Iterator[datetime]:
+    """Where to begin in a window of which the newest rows are wanted: its last hour, its last hours, all of it. Where
+    there are many rows, a fraction is looked at, whatever they are filtered by."""
+    for hours in NEWEST_HOURS:
+        if (begin := until - timedelta(hours=hours)) > since:
+            yield begin
+    yield since
 
 
 NEWEST_HOURS = (1, 6)

@@ -17,13 +17,16 @@ from otel_diag.store.schema import execution_rollups, log_records, metric_points
 _ERROR = 17
 """The least severity number of an error."""
 
+_BESIDE_NANOS = 3_600 * 10**9
+
 _LONGEST_NANOS = 86_400 * 10**9
 """Metric points are counted over a day at most: a wrong clock would make it all there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Counts. ``attempts``: other traces of the execution; ``executions``: others in its trace; ``log_records`` of the
+    """Counts. ``attempts``: other traces of the execution; ``executions``: others in its trace that began within an
+    hour (where nothing leads to the rows of a trace, few have to be looked at); ``log_records`` of the
     trace without announcements, ``log_errors`` of them; ``profile_samples`` of the trace; ``metric_points`` of its
     services while it ran; ``comparable``: completed executions that its peers were taken from, None unless there may be
     more than were taken."""
@@ -42,7 +45,7 @@ def surroundings_of(reader: Reader, units: Sequence[Unit]) -> list[Surroundings]
     trace_ids = sorted({unit.trace.trace_id for unit in units if unit.trace.trace_id is not None})
     execution_ids = sorted({unit.trace.execution_id for unit in units if unit.trace.execution_id is not None})
     traces = _counts(reader, trace_summaries.c.execution_id, execution_ids, trace_summaries.c.trace_id.is_not(None))
-    executions = _counts(reader, trace_summaries.c.trace_id, trace_ids, trace_summaries.c.execution_id.is_not(None))
+    executions = _executions(reader, trace_ids, [unit for unit in units if unit.trace.spans])
     samples = _counts(reader, profile_samples.c.trace_id, trace_ids)
     logs = _logs(reader, trace_ids, [unit for unit in units if unit.trace.spans])
     found = []
@@ -91,6 +94,16 @@ def _counts(reader: Reader, key: Column[Any], keys: Sequence[Any], *conditions: 
     statement = reader.select(key.table, key.label("key"), func.count().label("rows"))
     rows = reader.rows(statement.where(key.in_(keys), *conditions).group_by(key))
     return {row["key"]: row["rows"] for row in rows}
+
+
+def _executions(reader: Reader, trace_ids: Sequence[str], units: Sequence[Unit]) -> dict[Any, int]:
+    """Executions in each trace."""
+    if not units:
+        return {}
+    starts = [span.start_unix_nano for unit in units for span in unit.trace.spans]
+    summaries = trace_summaries.c
+    near = summaries.min_start_unix_nano.between(min(starts) - _BESIDE_NANOS, max(starts) + _BESIDE_NANOS)
+    return _counts(reader, summaries.trace_id, trace_ids, summaries.execution_id.is_not(None), near)
 
 
 def _logs(reader: Reader, trace_ids: Sequence[str], units: Sequence[Unit]) -> dict[str, tuple[int, int]]:

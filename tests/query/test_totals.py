@@ -85,7 +85,7 @@ def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
     for filters in FILTERS:
         for since, until in WINDOWS:
             statement = statements.executions(reader, filters, since, until)
-            newest = statements.newest_rows(reader, statement, until, limit)
+            newest = statements.newest_rows(reader, statement, since, until, limit)
             everything = sorted(reader.rows(statement), key=lambda row: row["started_at"], reverse=True)
             assert newest == everything[:limit]
 
