@@ -31,7 +31,7 @@ from otel_diag.analyse.summary import Summary
 from otel_diag.analyse.templates import Errors, common_template
 from otel_diag.decode.attributes import load_attributes
 from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
-from otel_diag.reader import Reader, Row, Unit, Window, comparable, peer_columns, peer_of, windows_around
+from otel_diag.reader import Reader, Row, Unit, Window, comparable, peer_columns, peer_of, windows_around, within
 from otel_diag.store.schema import execution_rollups, trace_spans, trace_summaries
 
 LOOKED_AT: Final = 2_000
@@ -290,8 +290,8 @@ class Contrast:
 
 
 NO_CONTRAST: Final = Contrast([], None)
-_AROUND: Final = timedelta(hours=1)
-_PEERS_AROUND: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1))
+_AROUND: Final = (timedelta(minutes=10), timedelta(hours=1))
+_PEERS_AROUND: Final = (*_AROUND, timedelta(days=1))
 _OF_JOB: Final = ("job_id", "job.id")
 
 
@@ -365,9 +365,15 @@ def _newest(rows: Sequence[Row]) -> list[Row]:
 
 
 def _healthy_then(reader: Reader, bad: Sequence[Row], conditions: Sequence[ColumnElement[bool]] = ()) -> list[Row]:
-    """Healthy executions from an hour before the first of these to an hour after the last."""
+    """Healthy executions from before the first of these until after the last: ten minutes where there are enough, else
+    an hour."""
     times = [row["started_at"] for row in bad if row["started_at"] is not None]
-    return healthy(reader, bad, min(times) - _AROUND, max(times) + _AROUND, conditions) if times else []
+    found: list[Row] = []
+    for around in _AROUND if times else ():
+        found = healthy(reader, bad, min(times) - around, max(times) + around, conditions)
+        if len(found) > COHORT - MAX_ROOTS:  # the part of each root is rounded
+            break
+    return found
 
 
 def healthy(
@@ -456,9 +462,7 @@ def _traits_of_spans(reader: Reader, rows: Collection[Row]) -> dict[str, dict[in
     columns = (spans.service, spans.service_version, spans.attributes, spans.resource_attributes)
     statement = reader.select(trace_spans, spans.trace_id, spans.execution_id, *columns).where(
         spans.trace_id.in_(sorted({row["trace_id"] for row in rows})),
-        spans.start_unix_nano.between(
-            min(row["min_start_unix_nano"] for row in rows), max(row["max_start_unix_nano"] for row in rows)
-        ),
+        within(spans.start_unix_nano, ((row["min_start_unix_nano"], row["max_start_unix_nano"]) for row in rows)),
     )
     known: dict[tuple[Any, ...], Traits] = {}
     found: dict[str, dict[int | None, list[Traits]]] = {}
@@ -480,7 +484,7 @@ def _tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:
 # --------------------------------------------------------------------------------------------------
 # Error texts of two windows.
 
-ERRORS: Final = 2_000
+ERRORS: Final = 1_000
 """Failures of a window whose error texts are counted, the newest."""
 
 MESSAGES: Final = 500

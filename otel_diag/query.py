@@ -83,9 +83,6 @@ MAP_TRACES = 500
 PATTERN_ROWS = 500
 """Patterns are sought among at most this many failures, the newest."""
 
-_SURELY = 1.5
-"""Times as long as it takes, so many failures are found in most cases."""
-
 JOB_ROWS = 2_000
 """Executions of a job that are looked at; all of them are counted."""
 
@@ -310,23 +307,20 @@ class Queries:
         """What the failures of a job have in common; an execution stands for the job it belongs to."""
         if (job_id is None) == (execution_id is None):
             raise BadInput("give exactly one of job_id and execution_id")
-        rows: list[Row] = []
-        if execution_id is not None:
-            own = self._reader.execution(execution_id)
+        own = self._reader.execution(execution_id) if execution_id is not None else None
+        if own is not None:
             job_id = own.examined.summary.job_id
-            row = summary_row(self._reader.tenant, own.examined, self._now())
-            failed_itself = own.examined.summary.status.is_failure
-            found = self._diagnosis(self._reader, own) if failed_itself else None
-            cause = found.report.root_cause if found is not None else None
-            rows = [row | {"root_cause_type": cause.root_cause_type if cause is not None else None}]
+        rows: list[Row] = []
         total = failed = 0
         if job_id is not None:
             of_job = self._of_job(Narrowing(jobs=(job_id,)))
             known = self._reader.rows(of_job.order_by(trace_summaries.c.started_at).limit(JOB_ROWS))
-            rows += [row for row in known if row["execution_id"] != execution_id]
+            rows = known
             if len(known) == JOB_ROWS:
                 total = self._reader.count(of_job)
                 failed = self._reader.count(self._of_job(Narrowing(jobs=(job_id,), statuses=FAILURES)))
+        if own is not None and not any(_is_row_of(own, row) for row in rows):
+            rows = [self._row_of(own), *(row for row in rows if row["execution_id"] != execution_id)]
         if not rows:
             raise self._unknown_job(job_id)
         failed_first = sorted(rows, key=lambda row: (not Status(row["status"]).is_failure, row["min_start_unix_nano"]))
@@ -623,6 +617,13 @@ class Queries:
             for row in rows
         ]
 
+    def _row_of(self, unit: Unit) -> Row:
+        """What a summary of it would be, and of what it failed."""
+        failed = unit.examined.summary.status.is_failure
+        cause = self._diagnosis(self._reader, unit).report.root_cause if failed else None
+        row = summary_row(self._reader.tenant, unit.examined, self._now())
+        return row | {"root_cause_type": cause.root_cause_type if cause is not None else None}
+
     def _remembering(self) -> Reader:
         return Reader(self._store, self._reader.tenant, max_spans=self._reader.max_spans, remember=True)
 
@@ -647,7 +648,8 @@ class Queries:
         earlier = since - (until - since)
         length = until - since
         if len(newest) >= PATTERN_ROWS:
-            length = _SURELY * (until - newest[-1]["started_at"]) * cohorts.ERRORS / len(newest)
+            first = newest[-1]["started_at"]
+            length = until - statements.begin_of(cohorts.ERRORS, len(newest), first, until, since)
         now, before = (self._errors_in(narrowing, *window, length) for window in ((since, until), (earlier, since)))
         if not now.errors and not before.errors:
             return {}
@@ -731,6 +733,11 @@ class Queries:
         return performance.merged_window(
             statements.hour_of(since), statements.hour_after(until), collect_stats(merged, ("status",))
         )
+
+
+def _is_row_of(unit: Unit, row: Row) -> bool:
+    """Whether it is the summary of this unit, with all that is known of it."""
+    return bool(row["unit_id"] == unit.unit_id and row["content_key"] == unit.examined.summary.content_key)
 
 
 def _service_of(element: str, services: Sequence[str]) -> str:

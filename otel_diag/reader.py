@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    false,
     func,
     or_,
     select,
@@ -63,6 +64,9 @@ MIN_PEERS = 20
 
 MAX_TRACE_SPANS = 20_000
 """Spans of one trace that are read where nothing else was said: a second's work, some 40 MB of them."""
+
+_MOST_RANGES = 16
+"""Gaps between traces that are read together which a statement names."""
 
 _MOST_LEVELS = 64
 _MOST_ASKED = 2_000
@@ -404,11 +408,10 @@ class Reader:
         return self.store.select(statement.limit(max_rows))
 
     def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
-        first = min((bound.first for bound in bounds.values()), default=0)
-        last = max((bound.last for bound in bounds.values()), default=0)
         spans = trace_spans.c
         return self.select(trace_spans, *columns).where(
-            spans.trace_id.in_(list(bounds)), spans.start_unix_nano.between(first, last)
+            spans.trace_id.in_(list(bounds)),
+            within(spans.start_unix_nano, ((bound.first, bound.last) for bound in bounds.values())),
         )
 
     def _some_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
@@ -798,6 +801,27 @@ def _up_to(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnE
     key, value = keys[0], values[0]
     at_value = _up_to(keys[1:], values[1:]) if len(keys) > 1 else true()
     return or_(key < value, and_(key == value, at_value))
+
+
+def within(time: ColumnElement[int], ranges: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
+    """Whether a time lies in one of the ranges, of which those that are near each other are taken as one.
+
+    Stores that are laid out by time then pass over what lies between them; those with indexes need the whole range.
+    """
+    ordered = sorted(ranges)
+    if not ordered:
+        return false()
+    begin, end = ordered[0][0], max(last for _, last in ordered)
+    near = (end - begin) // _MOST_RANGES
+    taken = [ordered[0]]
+    for first, last in ordered[1:]:
+        before, until = taken[-1]
+        if first - until <= near:
+            taken[-1] = (before, max(until, last))
+        else:
+            taken.append((first, last))
+    whole = time.between(begin, end)
+    return whole if len(taken) == 1 else and_(whole, or_(*(time.between(*one) for one in taken)))
 
 
 Window = tuple[datetime, datetime]

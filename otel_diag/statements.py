@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,27 +60,29 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
 
 
 def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: datetime, limit: int) -> list[Row]:
-    """The newest rows of :func:`executions` of this window, sought as :func:`newest_first` says."""
+    """The newest rows of :func:`executions` of this window: of its last hour, if there are enough, else of as long as
+    there should be enough by their number in that hour, else of all of it. Where there are many, a fraction is looked
+    at, whatever they are filtered by."""
     started_at = trace_summaries.c.started_at
     newest = statement.order_by(started_at.desc()).limit(limit)
-    rows: list[Row] = []
-    for begin in newest_first(since, until):
+    begin = max(since, until - FIRST_LENGTH)
+    while True:
         rows = reader.rows(newest.where(started_at >= begin))
-        if len(rows) == limit:
-            break
-    return rows
+        if len(rows) == limit or begin == since:
+            return rows
+        begin = begin_of(limit, len(rows), begin, until, since)
 
 
-def newest_first(since: datetime, until: datetime) -> Iterator[datetime]:
-    """Where to begin in a window of which the newest rows are wanted: its last hour, its last hours, all of it. Where
-    there are many rows, a fraction is looked at, whatever they are filtered by."""
-    for hours in NEWEST_HOURS:
-        if (begin := until - timedelta(hours=hours)) > since:
-            yield begin
-    yield since
+def begin_of(wanted: int, found: int, begin: datetime, until: datetime, since: datetime) -> datetime:
+    """Where the newest ``wanted`` rows of a window most likely begin, when ``found`` lie from ``begin`` on.
+
+    Half as long again as it should take: reading a little more costs less than reading twice.
+    """
+    length = 1.5 * wanted / found * (until - begin) if found else until - since
+    return max(since, until - length)
 
 
-NEWEST_HOURS = (1, 6)
+FIRST_LENGTH = timedelta(hours=1)
 
 COUNTED_ROWS = 5_000
 """Where only reading tells how many there are, not more are counted."""

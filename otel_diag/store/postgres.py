@@ -66,7 +66,10 @@ SELECT relname, pg_total_relation_size(oid), reltuples::bigint FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
 """
 
-_BEGIN_READ: Final = "SET TRANSACTION READ ONLY; SET LOCAL TimeZone = 'UTC'; SET LOCAL statement_timeout = "
+# Compiling a statement takes a second, several times what any of them does.
+_BEGIN_READ: Final = (
+    "SET TRANSACTION READ ONLY; SET LOCAL TimeZone = 'UTC'; SET LOCAL jit = off; SET LOCAL statement_timeout = "
+)
 
 # "OK means committed" must hold on a server whose default is to say so before the disk does.
 _BEGIN_WRITE: Final = (
