@@ -30,7 +30,7 @@ from mcp import Client
 from sqlalchemy import URL, delete, make_url, select
 
 from benchmarks.workload import MODELS, REGIONS, Filled, fill, job_of, multiply
-from otel_diag.app import keep_loaded
+from otel_diag.app import keeping_loaded
 from otel_diag.config import Settings, embedded_path
 from otel_diag.present.mcp.server import build_server
 from otel_diag.query import Queries
@@ -39,7 +39,7 @@ from otel_diag.store.open import open_store
 from otel_diag.store.schema import diagnoses, trace_summaries
 
 LIMIT_MS: Final = 200.0
-CALLS: Final = 40
+CALLS: Final = 48
 GROWTH: Final = 1.25
 NOISE_MS: Final = 10.0
 """A p95 has grown when it is more than GROWTH times and more than so many milliseconds longer."""
@@ -148,7 +148,7 @@ async def measure(stores: Sequence[tuple[Store, Filled]], only: str = "") -> lis
             queries = Queries(store, Settings(), clock=partial(getattr, filled, "until"))
             clients.append(await stack.enter_async_context(Client(build_server(queries))))
             await clients[-1].call_tool("get_recent_failures", {})
-        keep_loaded()
+        stack.enter_context(keeping_loaded())
         for name in given[0]:
             if only not in name:
                 continue

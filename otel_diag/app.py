@@ -49,15 +49,20 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
     from otel_diag.server import run
 
     check_exposure(settings)
-    keep_loaded()
-    run(settings, open_patiently(settings), json_output=json_output)
+    with keeping_loaded():
+        run(settings, open_patiently(settings), json_output=json_output)
 
 
-def keep_loaded() -> None:
-    """Leave what is loaded by now out of garbage collections, for as long as the process lives: a full one goes through
-    a million objects of libraries otherwise, a tenth of a second in the midst of a question."""
+@contextmanager
+def keeping_loaded() -> Iterator[None]:
+    """Leave what is loaded by now out of garbage collections: a full one goes through a million objects of libraries
+    otherwise, a tenth of a second in the midst of a question."""
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # at the end of the process they are collected as ever
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from otel_diag.analyse.cohorts import (
     unusual,
 )
 from otel_diag.analyse.summary import Summary
-from otel_diag.analyse.templates import Errors, common_template
+from otel_diag.analyse.templates import Errors, common_template, error_template
 from otel_diag.decode.attributes import load_attributes
 from otel_diag.model import Cohorts, Distinguishing, SimilarCase, Status
 from otel_diag.reader import Reader, Row, Unit, Window, comparable, peer_columns, peer_of, windows_around, within
@@ -529,6 +529,26 @@ def _counted(rows: Iterable[Row], since: datetime) -> CountedErrors:
         )
         for row in rows
         if (template := common_template(row["first_text"], row["last_text"])) is not None
+    ]
+    return CountedErrors(errors, sum(one.count for one in errors), since)
+
+
+def errors_among(rows: Iterable[Row], since: datetime) -> CountedErrors:
+    """As :func:`errors_in`, of all failures since then, which were read."""
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        if (text := row["error_message"] or row["error_type"]) is not None:
+            alike.setdefault(text, []).append(row)
+    errors = [
+        Errors(
+            text=template,
+            count=len(some),
+            first_seen=min(row["started_at"] for row in some),
+            last_seen=max(row["started_at"] for row in some),
+            example_ids=tuple(dict.fromkeys(_id_in(row["unit_id"]) for row in (some[0], some[-1]))),
+        )
+        for text, some in alike.items()
+        if (template := error_template(text)) is not None
     ]
     return CountedErrors(errors, sum(one.count for one in errors), since)
 

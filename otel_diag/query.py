@@ -60,7 +60,7 @@ from otel_diag.model import (
     TraceDiff,
     TraceSummary,
 )
-from otel_diag.reader import Reader, Row, Unit, brief_columns, collect_stats, pattern_columns, peer_of
+from otel_diag.reader import Reader, Row, Unit, Window, brief_columns, collect_stats, pattern_columns, peer_of
 from otel_diag.store.base import Store
 from otel_diag.store.functions import FUNCTIONS
 from otel_diag.store.schema import (
@@ -346,12 +346,13 @@ class Queries:
             raise BadInput("limit must be at least 1")
         since, until = self._window(filters)
         narrowing = filters.narrowing()
-        failed = narrowing.statuses or FAILURES
-        if not all(status.is_failure for status in failed):
+        statuses = narrowing.statuses or FAILURES
+        if not all(status.is_failure for status in statuses):
             raise BadInput(f"{filters.status} is not a failure", hint="Use failed or timeout; search lists the others.")
-        narrowing = replace(narrowing, statuses=failed)
-        columns = {column.name: column for column in (*pattern_columns(), *cohorts.MEMBER_COLUMNS)}.values()
-        among = statements.executions(self._reader, narrowing, since, until, *columns)
+        narrowing = replace(narrowing, statuses=statuses)
+        columns = (*pattern_columns(), *cohorts.MEMBER_COLUMNS, *cohorts.ERROR_COLUMNS)
+        once = {column.name: column for column in columns}.values()
+        among = statements.executions(self._reader, narrowing, since, until, *once)
         newest = statements.newest_rows(self._reader, among, since, until, max(limit, PATTERN_ROWS))
         shown = self._diagnosed(newest[:limit])
         known = {row["unit_id"]: row for row in shown}
@@ -371,7 +372,7 @@ class Queries:
             distinguishing=contrast.distinguishing,
             cohorts=contrast.cohorts,
         )
-        failures = failures.model_copy(update=self._error_changes(narrowing, since, until, newest))
+        failures = failures.model_copy(update=self._error_changes(narrowing, (since, until), newest))
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
@@ -638,19 +639,27 @@ class Queries:
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
 
-    def _error_changes(
-        self, narrowing: Narrowing, since: datetime, until: datetime, newest: Sequence[Row]
-    ) -> dict[str, Any]:
+    def _error_changes(self, narrowing: Narrowing, window: Window, newest: Sequence[Row]) -> dict[str, Any]:
         """The error texts of failures that are new, gone or changed against the window before, as answers have them.
 
-        ``newest``: failures of the window; how close together they are tells where the newest ``ERRORS`` begin.
+        ``newest``: failures of the window, all of them where they are fewer than are read.
         """
-        earlier = since - (until - since)
-        length = until - since
+        since, until = window
+        earlier, length = since - (until - since), until - since
         if len(newest) >= PATTERN_ROWS:
             first = newest[-1]["started_at"]
             length = until - statements.begin_of(cohorts.ERRORS, len(newest), first, until, since)
-        now, before = (self._errors_in(narrowing, *window, length) for window in ((since, until), (earlier, since)))
+
+        def counted(begin: datetime, end: datetime) -> cohorts.CountedErrors:
+            """Those since where the newest most likely begin, if they are close together, else of the whole window."""
+
+            def failed(at: datetime) -> Select[Any]:
+                return statements.executions(self._reader, narrowing, at, end, *cohorts.ERROR_COLUMNS)
+
+            return cohorts.errors_in(self._reader, failed, dict.fromkeys((max(begin, end - length), begin)))
+
+        before = counted(earlier, since)
+        now = cohorts.errors_among(newest, since) if len(newest) < PATTERN_ROWS else counted(since, until)
         if not now.errors and not before.errors:
             return {}
         trials = self._executions_in(narrowing, (now.since, until), (before.since, since))
@@ -667,15 +676,7 @@ class Queries:
             "errors_examined_before": before.failures,
         }
 
-    def _errors_in(
-        self, narrowing: Narrowing, since: datetime, until: datetime, length: timedelta
-    ) -> cohorts.CountedErrors:
-        def failed(begin: datetime) -> Select[Any]:
-            return statements.executions(self._reader, narrowing, begin, until, *cohorts.ERROR_COLUMNS)
-
-        return cohorts.errors_in(self._reader, failed, dict.fromkeys((max(since, until - length), since)))
-
-    def _executions_in(self, narrowing: Narrowing, *windows: tuple[datetime, datetime]) -> list[float]:
+    def _executions_in(self, narrowing: Narrowing, *windows: Window) -> list[float]:
         """How many executions could have failed in each window. What they touched or why they failed does not narrow
         them down."""
         could = Narrowing(models=narrowing.models, regions=narrowing.regions, jobs=narrowing.jobs)
@@ -704,7 +705,7 @@ class Queries:
         hint = f"Nearest known: {', '.join(ids)}." if ids else "No execution carries a job id yet (attribute job.id)."
         return NotFound(f"job {job_id} is not in the store", hint=hint, nearest=ids)
 
-    def _window(self, filters: Filters) -> tuple[datetime, datetime]:
+    def _window(self, filters: Filters) -> Window:
         until = filters.until or self._now() + CLOCK_SLACK
         since = filters.since or until - DEFAULT_WINDOW
         if since >= until:

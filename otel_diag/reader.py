@@ -255,14 +255,15 @@ class Reader:
 
         They are sought in the time of the rows: where nothing leads to those of a unit, few have to be looked at.
         """
+        if not rows:
+            return {}
         summaries = trace_summaries.c
         times = [row["started_at"] for row in rows if row["started_at"] is not None]
-        within = [summaries.started_at.between(min(times), max(times))] if times else []
-        within += [summaries.started_at.is_(None)] if len(times) < len(rows) else []
-        statement = self.select(trace_summaries, *columns).where(
-            summaries.unit_id.in_(sorted(row["unit_id"] for row in rows)), or_(*within)
-        )
-        return {row["unit_id"]: row for row in self.rows(statement)} if rows else {}
+        then = [summaries.started_at.between(min(times), max(times))] if times else []
+        then += [summaries.started_at.is_(None)] if len(times) < len(rows) else []
+        units = sorted(row["unit_id"] for row in rows)
+        found = self.rows(self.select(trace_summaries, *columns).where(summaries.unit_id.in_(units), or_(*then)))
+        return {row["unit_id"]: row for row in found}
 
     def bounds_of(self, rows: Iterable[Row]) -> dict[str, Bounds]:
         """Bounds of the traces of these summary rows, with what they have not seen yet."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from otel_diag import cohorts, statements
+from otel_diag import cohorts, query, statements
 from otel_diag.ask.intent import Filters as AskedFilters
 from otel_diag.model import Distinguishing
 from otel_diag.query import Filters, Key, Queries
@@ -161,10 +161,35 @@ def test_error_texts_are_counted_among_the_newest_and_that_is_said(
     store: Store, work: Work, queries: Queries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cohorts, "ERRORS", 5)
+    monkeypatch.setattr(query, "PATTERN_ROWS", 5)
     send(store, *healthy(5), *refused(9))
     work()
     failures = queries.recent_failures()
     assert (failures.total_failures, failures.errors_examined) == (9, 5)
+
+
+def test_rates_are_of_the_executions_among_which_texts_were_counted(
+    store: Store, work: Work, queries: Queries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohorts, "ERRORS", 15)
+    monkeypatch.setattr(query, "PATTERN_ROWS", 15)
+
+    def at(minutes: float, one: Execution) -> Execution:
+        return replace(one, started_at=NOW - timedelta(minutes=minutes))
+
+    # All fourteen failures before are counted, among 94 executions; fifteen of sixty now, in the last quarter of 100.
+    before = [at(70 + n * 0.6, one) for n, one in enumerate(healthy(80))]
+    before += [at(71 + n * 3, one) for n, one in enumerate(refused(14, 2000))]
+    now = [at(1 + n * 1.4, one) for n, one in enumerate(healthy(40, 300))]
+    now += [at(1 + n * 0.95, one) for n, one in enumerate(refused(60, 2200))]
+    send(store, *before, *now)
+    work()
+    failures = queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1)))
+    assert (failures.errors_examined, failures.errors_examined_before) == (15, 14)
+    (changed,) = failures.changed_errors
+    assert (changed.template, changed.count, changed.count_before) == ("connection refused", 15, 14)
+    assert changed.rate == pytest.approx(15 / 25, abs=0.05)
+    assert changed.rate_before == pytest.approx(14 / 94, abs=0.001)
 
 
 def test_in_a_large_store_executions_are_counted_by_the_hour(

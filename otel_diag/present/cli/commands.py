@@ -426,8 +426,8 @@ def mcp(store: Store = None) -> None:
 
     settings = settings_of(store=store)
     server = build_server(lambda: wiring.open_queries(settings))
-    wiring.keep_loaded()
-    server.run("stdio")
+    with wiring.keeping_loaded():
+        server.run("stdio")
 
 
 token = typer.Typer(no_args_is_help=True, help="Tokens that let senders and askers in.")
