@@ -531,11 +531,14 @@ class Queries:
             left, right = _keys_of(intent)[:2]
             return f"compare({_written(left)}, {_written(right)})", self.compare(left, right)
 
-        def perform(intent: Intent) -> tuple[str, Answer]:
-            filters = _filters_of(intent)
-            given = {name: value for name, value in asdict(filters).items() if value is not None}
-            written = ", ".join(f"{name}={str(value)!r}" for name, value in given.items())
-            return f"analyze_performance({written})", self.performance(filters)
+        def about_many(tool: str, method: Callable[[Filters], Answer]) -> Callable[[Intent], tuple[str, Answer]]:
+            def carried_out(intent: Intent) -> tuple[str, Answer]:
+                filters = _filters_of(intent)
+                given = {name: value for name, value in asdict(filters).items() if value is not None}
+                written = ", ".join(f"{name}={str(value)!r}" for name, value in given.items())
+                return f"{tool}({written})", method(filters)
+
+            return carried_out
 
         return {
             IntentName.DIAGNOSE: about_one("diagnose_execution", self.diagnose),
@@ -544,7 +547,10 @@ class Queries:
             IntentName.GAPS: about_one("find_trace_gaps", self.trace_gaps),
             IntentName.TIMELINE: about_one("trace_timeline", self.timeline),
             IntentName.SUMMARY: about_one("trace_summary", self.summary),
-            IntentName.PERFORMANCE: perform,
+            IntentName.PERFORMANCE: about_many("analyze_performance", self.performance),
+            IntentName.ERROR_CHANGES: about_many(
+                "get_recent_failures", lambda filters: self.recent_failures(filters=filters)
+            ),
         }
 
     def declare_execution(self, declared: Declared) -> None:
@@ -768,6 +774,8 @@ def _written(key: Key) -> str:
 def _filters_of(intent: Intent) -> Filters:
     narrow, window = intent.filters, intent.window
     return Filters(
+        status=narrow.statuses[0] if len(narrow.statuses) == 1 else None,
+        root_cause_type=next(iter(narrow.root_causes), None),
         job_id=next(iter(narrow.jobs), None),
         model_id=next(iter(narrow.models), None),
         region=next(iter(narrow.regions), None),

@@ -147,9 +147,16 @@ def known_names(reader: Reader) -> Known:
 _LISTS = {IntentName.SIMILAR: "executions", IntentName.GAPS: "gaps", IntentName.TIMELINE: "timeline"}
 
 
+_CHANGES = ("new", "gone", "changed")
+
+
 def _from_call(intent: Intent, calls: Calls) -> Outcome:
     call, reply = calls[intent.name](intent)
     data = reply.model_dump(mode="json")
+    if intent.name is IntentName.ERROR_CHANGES:
+        changes = [{"change": kind, **found} for kind in _CHANGES for found in data[f"{kind}_errors"]]
+        nothing = "" if changes else "No error text is new or gone, none became more or less frequent than chance does."
+        return Outcome(results=changes, total=len(changes), call=call, message=nothing)
     results = data[_LISTS[intent.name]] if intent.name in _LISTS else [data]
     return Outcome(results=results, total=len(results), call=call)
 

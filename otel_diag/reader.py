@@ -346,11 +346,10 @@ class Reader:
     def _telling_logs(self, bounds: Mapping[str, Bounds]) -> Select[Any]:
         """The log records that announce a span of these traces, or tell of an exception in one."""
         logs = log_records.c
-        first = min(bound.first for bound in bounds.values())
-        last = max(bound.last for bound in bounds.values()) + LOGGED_WITHIN_NANOS
+        then = ((bound.first, bound.last + LOGGED_WITHIN_NANOS) for bound in bounds.values())
         return self.select(log_records).where(
             logs.trace_id.in_(list(bounds)),
-            logs.logged_unix_nano.between(first, last),
+            within(logs.logged_unix_nano, then),
             logs.span_id.is_not(None),
             or_(_ANNOUNCES, _TELLS_EXCEPTION),
         )

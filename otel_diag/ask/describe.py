@@ -122,6 +122,7 @@ def _subject(intent: Intent) -> str:
         return f"{'Fastest' if intent.order == 'asc' else 'Slowest'} {intent.target}"
     return {
         IntentName.JOB_PATTERN: "What failures have in common",
+        IntentName.ERROR_CHANGES: "Error texts that are new, gone or changed against the window before",
         IntentName.LIST_FAILURES: f"Failures of {intent.target}",
         IntentName.PERFORMANCE: f"Performance of {intent.target}",
     }.get(intent.name, intent.target.capitalize())

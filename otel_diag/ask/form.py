@@ -111,6 +111,7 @@ _TAKES: Final[Mapping[IntentName, frozenset[str]]] = {
     IntentName.TIMELINE: _IDS,
     IntentName.SUMMARY: _IDS,
     IntentName.JOB_PATTERN: _FILTERS | _WINDOW,
+    IntentName.ERROR_CHANGES: _WINDOW | _NAMED.keys() | {"statuses", "root_causes"},
     IntentName.LIST_FAILURES: _LISTED,
     IntentName.SEARCH: _LISTED,
     IntentName.MEASURE: _LISTED | {"metric", "group_by", "baseline_since", "baseline_until"},
@@ -229,11 +230,17 @@ def _completed(intent: Intent, form: IntentForm, now: datetime) -> Intent:
         if window is None and not filters.jobs:
             window = default_window(now, failures=True)
         return replace(intent, target="executions", filters=filters, window=window)
-    if intent.name is IntentName.LIST_FAILURES:
+    if intent.name is IntentName.ERROR_CHANGES and any(
+        len(getattr(filters, field)) > 1 for field in (*_NAMED, "root_causes")
+    ):
+        raise Refused("error_changes is of one service, operation, model, region, job and root cause, or of all.")
+    if intent.name in (IntentName.LIST_FAILURES, IntentName.ERROR_CHANGES):
         if not set(filters.statuses) <= set(FAILURES):
-            raise Refused("list_failures lists what failed or timed out: use search for other statuses.")
+            raise Refused(f"{intent.name} is of what failed or timed out: use search for other statuses.")
         if not filters.statuses and not filters.root_causes:
             filters = replace(filters, statuses=FAILURES)
+        if intent.name is IntentName.ERROR_CHANGES:
+            return replace(intent, target="executions", filters=filters, window=window or default_window(now))
         return replace(intent, filters=filters, window=window or default_window(now, failures=True))
     if intent.name is IntentName.PERFORMANCE and any(len(getattr(filters, field)) > 1 for field in _NAMED):
         raise Refused("performance is of one service, operation, model, region, job: use measure with group_by.")

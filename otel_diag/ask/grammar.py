@@ -402,6 +402,8 @@ def _about_many(reading: _Reading, now: datetime) -> Intent:
     if reading.has(Kind.WHY) and (found := _why(reading, now)):
         return found
     dimensions, filters = reading.dimensions, reading.filters
+    if _asks_for_changed_errors(reading):
+        return _error_changes(reading, now)
     if _compares(reading):
         return _measure(reading, now, baseline=True)
     if reading.group_by or reading.has(Kind.METRIC, Kind.LATENCY):
@@ -459,6 +461,24 @@ def _why(reading: _Reading, now: datetime) -> Intent | None:
     return Intent(
         IntentName.JOB_PATTERN, filters=filters, window=_window(reading, now, failures=True), limit=reading.limit
     )
+
+
+def _asks_for_changed_errors(reading: _Reading) -> bool:
+    """ "New errors", "error messages that disappeared": of their texts, not of how many there are."""
+    errors = reading.says(Kind.STATUS, "error", "errors", "exception", "exceptions")
+    spoken_of = errors or Dimension.ERROR in reading.dimensions
+    counted = reading.has(Kind.COUNT, Kind.METRIC, Kind.LATENCY) or reading.group_by
+    return bool(reading.has(Kind.NEW) and spoken_of and not counted)
+
+
+def _error_changes(reading: _Reading, now: datetime) -> Intent:
+    if (several := _several_of_one_dimension(reading)) is not None:
+        raise _Refused(f"I can tell the new errors of one {several} at a time, or of all.")
+    filters = replace(reading.filters, statuses=reading.filters.statuses or FAILURES)
+    window = _window(reading, now)
+    other = reading.baseline is not None and reading.baseline != preceding(window)
+    note = ("errors are compared with those of the window of the same length before",) if other else ()
+    return Intent(IntentName.ERROR_CHANGES, filters=filters, window=window, notes=note)
 
 
 def _compares(reading: _Reading) -> bool:
@@ -532,7 +552,9 @@ def _measure(reading: _Reading, now: datetime, *, baseline: bool = False) -> Int
 
 def _compared_dimensions(reading: _Reading) -> tuple[Dimension, ...]:
     several = _several_of_one_dimension(reading)
-    if several is None or not reading.has(Kind.COMPARE, Kind.CHANGED, Kind.THAN, Kind.SLOWEST, Kind.MOST):
+    if several is None or not reading.has(
+        Kind.COMPARE, Kind.CHANGED, Kind.THAN, Kind.SLOWEST, Kind.MOST, Kind.PERFORMANCE
+    ):
         return ()
     return (several,)
 
@@ -596,7 +618,7 @@ def _slowest(reading: _Reading, now: datetime) -> Intent:
 
 
 def _performance(reading: _Reading, now: datetime) -> Intent:
-    if reading.dimensions:
+    if reading.dimensions or _several_of_one_dimension(reading):
         return _measure(reading, now)
     return Intent(
         IntentName.PERFORMANCE, target=_target(reading), filters=reading.filters, window=_window(reading, now)

@@ -30,6 +30,8 @@ class IntentName(StrEnum):
     SUMMARY = "summary"
     JOB_PATTERN = "job_pattern"
     """What the failures of a job have in common; without a job, those of everything that passes the filters."""
+    ERROR_CHANGES = "error_changes"
+    """Error texts that are new, gone or more frequent than in the window of the same length before."""
     LIST_FAILURES = "list_failures"
     SEARCH = "search"
     MEASURE = "measure"

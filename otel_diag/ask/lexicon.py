@@ -27,6 +27,8 @@ class Kind(Enum):
     THAN = auto()
     CHANGED = auto()
     """A comparison over time without a named baseline: "slower", "than usual", "got worse"."""
+    NEW = auto()
+    """Not there before, or not any more."""
     GAPS = auto()
     TIMELINE = auto()
     SUMMARY = auto()
@@ -404,6 +406,16 @@ _ENTRIES: Final[tuple[tuple[Kind, str, str], ...]] = (
         | change | change in | increase | increased | increasing | decreased | decreasing | gone up | went up |
         going up | gone down | going down | dropped | usual | normal | before that | previously | higher | lower
         | deteriorated | improve | improved | quicker | slowing | slowing down | getting slow
+        """,
+    ),
+    (
+        Kind.NEW,
+        "",
+        """
+        new | newly | brand new | unseen | never seen | never seen before | not seen before | first seen | appear |
+        appeared | appearing | started appearing | showed up | gone away | are gone | is gone | went away |
+        disappeared | vanished | no longer see | no longer seen | new or gone | not there before |
+        never had before | never had
         """,
     ),
     (

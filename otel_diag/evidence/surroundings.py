@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, and_, case, cast, func
 
 from otel_diag.analyse.baseline import Baseline
 from otel_diag.model import ANNOUNCED, Status
-from otel_diag.reader import LOGGED_WITHIN_NANOS, PEER_LIMIT, Reader, Unit
+from otel_diag.reader import LOGGED_WITHIN_NANOS, PEER_LIMIT, Reader, Unit, within
 from otel_diag.store.schema import execution_rollups, log_records, metric_points, profile_samples, trace_summaries
 
 _ERROR = 17
@@ -100,9 +100,11 @@ def _executions(reader: Reader, trace_ids: Sequence[str], units: Sequence[Unit])
     """Executions in each trace."""
     if not units:
         return {}
-    starts = [span.start_unix_nano for unit in units for span in unit.trace.spans]
     summaries = trace_summaries.c
-    near = summaries.min_start_unix_nano.between(min(starts) - _BESIDE_NANOS, max(starts) + _BESIDE_NANOS)
+    near = within(
+        summaries.min_start_unix_nano,
+        ((first - _BESIDE_NANOS, last + _BESIDE_NANOS) for first, last in map(_starts, units)),
+    )
     return _counts(reader, summaries.trace_id, trace_ids, summaries.execution_id.is_not(None), near)
 
 
@@ -110,7 +112,6 @@ def _logs(reader: Reader, trace_ids: Sequence[str], units: Sequence[Unit]) -> di
     """Log records and errors of each trace, announcements aside."""
     if not units:
         return {}
-    starts = [span.start_unix_nano for unit in units for span in unit.trace.spans]
     logs = log_records.c
     told = case((logs.event_name == ANNOUNCED, 0), else_=1)
     failed = case((and_(logs.severity_number >= _ERROR, told == 1), 1), else_=0)
@@ -123,11 +124,17 @@ def _logs(reader: Reader, trace_ids: Sequence[str], units: Sequence[Unit]) -> di
         )
         .where(
             logs.trace_id.in_(trace_ids),
-            logs.logged_unix_nano.between(min(starts), max(starts) + LOGGED_WITHIN_NANOS),
+            within(logs.logged_unix_nano, ((first, last + LOGGED_WITHIN_NANOS) for first, last in map(_starts, units))),
         )
         .group_by(logs.trace_id)
     )
     return {row["trace_id"]: (row["records"], row["errors"]) for row in reader.rows(statement)}
+
+
+def _starts(unit: Unit) -> tuple[int, int]:
+    """Of its first and its last span."""
+    starts = [span.start_unix_nano for span in unit.trace.spans]
+    return min(starts), max(starts)
 
 
 def _metric_points(reader: Reader, unit: Unit) -> int:

@@ -144,6 +144,15 @@ def test_errors_that_are_new_or_gone_are_told_against_the_window_before(
     assert (gone.template, gone.count_before) == ("prompt file prompts/<*>.txt does not exist", 6)
     assert gone.last_seen == max(one.started_at for one in before)
     assert failures.changed_errors == []
+    asked = queries.ask("which errors are new or gone in the last hour?")
+    assert [(found["change"], found["template"]) for found in asked.results] == [
+        ("new", new.template),
+        ("gone", gone.template),
+    ]
+    assert asked.sql_or_call is not None
+    assert asked.sql_or_call.startswith("get_recent_failures(since=")
+    nothing = queries.ask("new errors in eu-west in the last hour")
+    assert (nothing.results, "No error text is new or gone" in nothing.message) == ([], True)
     # Of the same job only: its executions before count, so it is told all the same. Another region has none of it.
     assert queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1), job_id="job-1")).new_errors == [new]
     assert queries.recent_failures(filters=Filters(since=NOW - timedelta(hours=1), region="eu-west")).new_errors == []
