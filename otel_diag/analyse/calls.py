@@ -7,7 +7,8 @@ from typing import Final
 
 from otel_diag.model import Span
 
-_STORES: Final = ("db.system", "db.system.name", "messaging.system", "messaging.system.name")
+_BROKERS: Final = ("messaging.system", "messaging.system.name")
+_STORES: Final = ("db.system", "db.system.name", *_BROKERS)
 _PEER_NAMES: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "rpc.service")
 _HOST_NAMES: Final = ("server.address", "net.peer.name")
 _SERVED: Final = ("http.route", "http.target", "url.path")
@@ -34,6 +35,10 @@ def is_call(span: Span) -> bool:
 def is_to_a_store(span: Span) -> bool:
     """Whether the span names a database or a message broker."""
     return any(name in span.attributes for name in _STORES)
+
+
+def is_to_a_broker(span: Span) -> bool:
+    return any(name in span.attributes for name in _BROKERS)
 
 
 def peer_names(span: Span) -> list[str]:

@@ -11,14 +11,13 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_diag.analyse.calls import is_call, words
+from otel_diag.analyse.calls import is_call, is_to_a_broker, words
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT, Times, Tree
 
 _WAITS: Final = re.compile(
     r"\b(?:a?wait(?:ing)?|poll(?:ing)?|repl(?:y|ies)|results?|responses?|receive|join|collect)\b", re.IGNORECASE
 )
-_BROKERS: Final = ("messaging.system", "messaging.system.name")
 _TOGETHER: Final = 0.05
 """Of the wait: a consumer that ends within this much of its end is what it waited for, whatever it is called."""
 
@@ -57,7 +56,7 @@ def _last_before(tree: Tree, times: Times, waiting: int, senders: Sequence[int])
 
 def _sends(tree: Tree, node: int) -> bool:
     span = tree.spans[node]
-    return span.kind == "producer" or (is_call(span) and any(name in span.attributes for name in _BROKERS))
+    return span.kind == "producer" or (is_call(span) and is_to_a_broker(span))
 
 
 def _consumers(tree: Tree, times: Times, sender: int) -> list[int]:
