@@ -46,8 +46,10 @@ def serve(settings: Settings, *, json_output: bool = False) -> None:
 
     Raises StartupError: port taken, store locked, database down, open to the network without anybody having said so.
     """
+    gc.disable()  # as when the command was loaded
     from otel_diag.server import run
 
+    gc.enable()
     check_exposure(settings)
     with keeping_loaded():
         run(settings, open_patiently(settings), json_output=json_output)
