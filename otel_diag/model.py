@@ -416,7 +416,8 @@ class Trace:
 
     ``spans`` is in arrival order and may hold orphans, cycles, duplicates and several roots;
     ``declared`` is what the runner said about the execution, if anything; with it, ``spans`` may be empty.
-    ``left_out``: how many spans it has beside them, of a trace too long to be read whole.
+    ``left_out``: how many spans it has beside them, of a trace too long to be read whole. ``shared``: it is one of
+    several executions in its trace, and may begin below a span that belongs to another one or to none.
     """
 
     spans: tuple[Span, ...]
@@ -424,6 +425,7 @@ class Trace:
     trace_id: str | None = None
     declared: Declared | None = None
     left_out: int = 0
+    shared: bool = False
 
     @property
     def span_count(self) -> int:

@@ -148,6 +148,10 @@ _LISTS = {IntentName.SIMILAR: "executions", IntentName.GAPS: "gaps", IntentName.
 
 
 _CHANGES = ("new", "gone", "changed")
+_UNCHANGED = (
+    "No error text is new or gone, and none changed its rate beyond chance. "
+    "Without executions in the window before none is called new."
+)
 
 
 def _from_call(intent: Intent, calls: Calls) -> Outcome:
@@ -155,8 +159,7 @@ def _from_call(intent: Intent, calls: Calls) -> Outcome:
     data = reply.model_dump(mode="json")
     if intent.name is IntentName.ERROR_CHANGES:
         changes = [{"change": kind, **found} for kind in _CHANGES for found in data[f"{kind}_errors"]]
-        nothing = "" if changes else "No error text is new or gone, none became more or less frequent than chance does."
-        return Outcome(results=changes, total=len(changes), call=call, message=nothing)
+        return Outcome(results=changes, total=len(changes), call=call, message="" if changes else _UNCHANGED)
     results = data[_LISTS[intent.name]] if intent.name in _LISTS else [data]
     return Outcome(results=results, total=len(results), call=call)
 

@@ -204,6 +204,6 @@ def split_executions(
         if owned is not None:
             units[owned].append(span)
     return tuple(
-        Trace(tuple(members), execution_id, trace_id, left_out=left_out.get(execution_id, 0))
+        Trace(tuple(members), execution_id, trace_id, left_out=left_out.get(execution_id, 0), shared=True)
         for execution_id, members in units.items()
     )

@@ -56,6 +56,20 @@ def test_each_execution_of_a_trace_is_judged_by_its_own_spans(
         work()
 
 
+def test_an_execution_alone_in_its_trace_has_lost_its_root(
+    queries: Queries, store: Store, work: Callable[[], None]
+) -> None:
+    """What came is the same as in :func:`a_job_of_two`: there the span above is somewhere else, here it never came."""
+    second = [dict(row) for row in a_job_of_two() if row["execution_id"] == 8]
+    store.append(batch_of(second))
+    for _ in range(2):
+        cause = queries.diagnose(Key(execution_id=8)).root_cause
+        assert cause is not None
+        assert cause.root_cause_type == RootCauseType.INCOMPLETE_TRACE
+        assert "the root of the trace" in cause.evidence
+        work()
+
+
 def test_a_span_above_an_execution_that_was_announced_within_it_has_come(
     queries: Queries, store: Store, work: Callable[[], None]
 ) -> None:

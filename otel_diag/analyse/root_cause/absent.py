@@ -82,9 +82,9 @@ def incomplete(ctx: Context) -> Iterable[Finding]:
 
 
 def _lost_its_root(ctx: Context, top: int) -> bool:
-    """Whether the span above all others is missing: not where the execution begins at this one, one of several in its
-    trace; nor where executions like it lack theirs, too, called by something that sends its spans elsewhere."""
-    if top not in ctx.raw.orphans or ctx.span(top).execution_id is not None:
+    """Whether the span above all others is missing: not where the execution is one of several in its trace, and begins
+    below something else; nor where executions like it lack theirs, too, called by what sends its spans elsewhere."""
+    if top not in ctx.raw.orphans or ctx.trace.shared:
         return False
     return sum(not peer.complete for peer in ctx.baseline.peers) < FEWEST_PEERS
 
