@@ -70,7 +70,7 @@ def questions(tenant: str) -> dict[tuple[str, str], tuple[str, Any]]:
         ("GET", "/api/v1/trace/summary"): (one, None),
         ("GET", "/api/v1/trace/summary/{execution_id}"): ("", None),
         ("GET", "/api/v1/trace/gaps"): (one, None),
-        ("POST", "/api/v1/trace/query"): ("", {"query": "slowest operations today"}),
+        ("POST", "/api/v1/trace/query"): ("", {"query": "slowest operations in the last 24 hours"}),
         ("POST", "/api/v1/trace/compare"): ("", pair(tenant)),
         ("POST", "/api/v1/trace/compare-with-successful"): ("", key(tenant)),
         ("POST", "/api/v1/jobs/timeout-root-cause"): ("", key(tenant)),
@@ -142,7 +142,7 @@ TOOLS = {
     "get_recent_failures": lambda _: {},
     "analyze_performance": lambda tenant: {"operation": f"{tenant}-execution"},
     "find_trace_gaps": key,
-    "query_traces": lambda _: {"query": "slowest operations today"},
+    "query_traces": lambda _: {"query": "slowest operations in the last 24 hours"},
 }
 
 
