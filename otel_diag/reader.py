@@ -834,7 +834,7 @@ def windows_around(trace: Trace) -> tuple[Window, Window]:
     day = day_of(trace)
     return (
         (hour - PEERS_WITHIN, hour + PEERS_WITHIN + timedelta(hours=1)),
-        (day - BASELINE_BEFORE, day + BASELINE_AFTER),
+        (day - BASELINE_BEFORE, day + timedelta(days=1) + BASELINE_AFTER),
     )
 
 
