@@ -191,7 +191,8 @@ class PostgresStore:
             total = sum(sizes.get(name, 0) for name in metadata.tables)
             for signal in SIGNAL_TABLES:
                 for partition in partitions_of(connection, signal.table.name):
-                    size, bounds = sizes[partition.name], partition.range
+                    size = sizes.get(partition.name, 0)  # it may have been made since sizes were read
+                    bounds = partition.range
                     total += size
                     if bounds.first >= EARLIEST and bounds.end <= LATEST:
                         days[bounds.end, bounds.first] = days.get((bounds.end, bounds.first), 0) + size
