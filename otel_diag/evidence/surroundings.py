@@ -45,9 +45,10 @@ def surroundings_of(reader: Reader, units: Sequence[Unit]) -> list[Surroundings]
     trace_ids = sorted({unit.trace.trace_id for unit in units if unit.trace.trace_id is not None})
     execution_ids = sorted({unit.trace.execution_id for unit in units if unit.trace.execution_id is not None})
     traces = _counts(reader, trace_summaries.c.execution_id, execution_ids, trace_summaries.c.trace_id.is_not(None))
-    executions = _executions(reader, trace_ids, [unit for unit in units if unit.trace.spans])
+    with_spans = [unit for unit in units if unit.trace.spans]
+    executions = _executions(reader, trace_ids, with_spans)
     samples = _counts(reader, profile_samples.c.trace_id, trace_ids)
-    logs = _logs(reader, trace_ids, [unit for unit in units if unit.trace.spans])
+    logs = _logs(reader, trace_ids, with_spans)
     found = []
     for unit in units:
         trace = unit.trace
@@ -141,7 +142,7 @@ def _metric_points(reader: Reader, unit: Unit) -> int:
     spans = unit.trace.spans
     if not spans:
         return 0
-    first = min(span.start_unix_nano for span in spans)
+    first, _ = _starts(unit)
     last = max(max(span.start_unix_nano, span.end_unix_nano or 0) for span in spans)
     points = metric_points.c
     statement = reader.select(metric_points, func.count().label("points")).where(
