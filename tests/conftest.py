@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,20 @@ def postgres_server() -> Iterator[PostgresServer]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextmanager
+def _database(server: PostgresServer) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield server.get_uri(database=name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of an empty database of its own."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield postgres_server.get_uri(database=name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with _database(postgres_server) as url:
+        yield url
 
 
 def chdb_client(store_url: str) -> Any:
@@ -57,16 +64,30 @@ def chdb_client(store_url: str) -> Any:
     return get_client(interface="chdb", path=make_url(store_url).database)
 
 
-@pytest.fixture(params=BACKENDS)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, once for every backend."""
+@contextmanager
+def _empty_store(request: pytest.FixtureRequest, directory: Path) -> Iterator[str]:
     if request.param == "postgres":
-        url: str = request.getfixturevalue("postgres_url")
-        return url
-    if request.param == "clickhouse":
+        with _database(request.getfixturevalue("postgres_server")) as url:
+            yield url
+    elif request.param == "clickhouse":
         pytest.importorskip("chdb", reason="the ClickHouse engine is not installed: pip install 'otel-diag[chdb]'")
-        return f"clickhousedb:///{tmp_path / 'clickhouse'}?interface=chdb"
-    return f"duckdb:///{tmp_path / 'store.duckdb'}"
+        yield f"clickhousedb:///{directory / 'clickhouse'}?interface=chdb"
+    else:
+        yield f"duckdb:///{directory / 'store.duckdb'}"
+
+
+@pytest.fixture(params=BACKENDS)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty store, once for every backend."""
+    with _empty_store(request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=BACKENDS, scope="module")
+def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store for all tests of a module that fills it once and then only reads, once for every backend."""
+    with _empty_store(request, tmp_path_factory.mktemp("shared")) as url, closing(open_store(url)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -10,10 +11,13 @@ from otel_diag.query import Queries
 from otel_diag.store.base import Store
 from otel_diag.worker import Worker
 
+AT_ONCE = Settings(quiet_seconds=0.0, settle_seconds=0.0)
+"""What has arrived is complete."""
+
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(quiet_seconds=0.0, settle_seconds=0.0)
+    return AT_ONCE
 
 
 @pytest.fixture
@@ -24,13 +28,13 @@ def queries(store: Store, settings: Settings) -> Queries:
 @pytest.fixture
 def work(store: Store, settings: Settings) -> Callable[[], None]:
     """Let the worker do everything that is due."""
+    return partial(work_on, store, settings)
 
-    def run() -> None:
-        worker = Worker(store, settings, clock=later)
-        while worker.step():
-            pass
 
-    return run
+def work_on(store: Store, settings: Settings = AT_ONCE) -> None:
+    worker = Worker(store, settings, clock=later)
+    while worker.step():
+        pass
 
 
 def later() -> datetime:

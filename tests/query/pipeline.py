@@ -167,8 +167,8 @@ def healthy(count: int, first_id: int = 100, **changes: object) -> list[Executio
 
 
 def send(store: Store, *executions: Execution, tenant: str = DEFAULT_TENANT) -> None:
-    for execution in executions:
-        send_bytes(store, execution.request(), tenant=tenant)
+    """Store them with one request: the lists of messages that stand one behind the other are one list to protobuf."""
+    send_bytes(store, b"".join(execution.request() for execution in executions), tenant=tenant)
 
 
 def send_logs(store: Store, request: bytes) -> None:

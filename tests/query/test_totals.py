@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from otel_diag.query import Filters as Asked
 from otel_diag.query import Queries
 from otel_diag.reader import Reader
 from otel_diag.store.base import Store
+from tests.query.conftest import AT_ONCE, work_on
 from tests.query.pipeline import NOW, Execution, send
 
 HOUR = NOW.replace(minute=0, second=0, microsecond=0)
@@ -34,25 +34,27 @@ FILTERS = [
 ]
 
 
-@pytest.fixture
-def executions(store: Store, queries: Queries, work: Callable[[], None]) -> None:
-    for number in range(24):
-        one = Execution(
+@pytest.fixture(scope="module")
+def store(shared_store: Store) -> Store:
+    executions = [
+        Execution(
             100 + number,
             fault="refused" if number % 5 == 0 else "none",
             started_at=HOUR - timedelta(minutes=17 * number),
             region=("us-east", "eu-west")[number % 2],
             model_id=("llama3.2-1b", "phi-3")[number % 3 == 0],
         )
-        send(store, one)
-    work()
+        for number in range(24)
+    ]
+    send(shared_store, *executions)
+    work_on(shared_store)
     # Known by its runner only, and without an end: no sketch counts it.
-    queries.declare_execution(
+    Queries(shared_store, AT_ONCE).declare_execution(
         Declared(execution_id=900, status=Status.FAILED, started_at=HOUR - timedelta(hours=2, minutes=30))
     )
+    return shared_store
 
 
-@pytest.mark.usefixtures("executions")
 def test_a_total_is_what_counting_gives(store: Store) -> None:
     reader = Reader(store, "default")
     for since, until in WINDOWS:
@@ -61,7 +63,6 @@ def test_a_total_is_what_counting_gives(store: Store) -> None:
             assert counted == statements.Count(rows_of(reader, filters, since, until)), (since, until, filters)
 
 
-@pytest.mark.usefixtures("executions")
 def test_a_total_that_is_not_counted_to_the_end_says_so(
     store: Store, queries: Queries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +79,6 @@ def test_a_total_that_is_not_counted_to_the_end_says_so(
     assert pages[-1].next_offset is None
 
 
-@pytest.mark.usefixtures("executions")
 @pytest.mark.parametrize("limit", [1, 3, 50])
 def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
     reader = Reader(store, "default")

@@ -28,9 +28,8 @@ from otel_diag.present.rest.app import build_app
 from otel_diag.query import Queries
 from otel_diag.store.base import Store
 from otel_diag.store.open import open_store
-from otel_diag.worker import Worker
 from tests.ask.provider import MODEL, providing
-from tests.query.conftest import later
+from tests.query.conftest import later, work_on
 from tests.query.pipeline import Execution, healthy, send
 
 GERMAN = "wie oft fiel der Router je Region aus?"
@@ -51,9 +50,7 @@ def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("asked") / "store.duckdb"
     store = open_store(f"duckdb:///{file}")
     send(store, *healthy(5), Execution(2193, "refused"), Execution(2194, "died", region="eu-west"))
-    worker = Worker(store, Settings(quiet_seconds=0.0, settle_seconds=0.0), clock=later)
-    while worker.step():
-        pass
+    work_on(store)
     store.close()
     return file
 

