@@ -38,7 +38,7 @@ from otel_diag.analyse.classify import error_text
 from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.summary import rollups_of
 from otel_diag.analyse.tree import split_executions
-from otel_diag.decode.rows import exception_of, table_to_open_spans, table_to_spans
+from otel_diag.decode.rows import COLUMNS, exception_of, table_to_open_spans, table_to_spans
 from otel_diag.errors import NotFound
 from otel_diag.model import ANNOUNCED, EXCEPTION, Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
@@ -94,6 +94,7 @@ PEERS_WITHIN = timedelta(hours=1)
 
 _ANNOUNCES = log_records.c.event_name == ANNOUNCED
 _TELLS_EXCEPTION = cast(log_records.c.attributes, Text).like(f"%{EXCEPTION}%")
+_ANALYSED = tuple(trace_spans.c[name] for name in COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +376,7 @@ class Reader:
 
     def _stored_spans(self, bounds: Mapping[str, Bounds]) -> dict[str, Spans]:
         if max(bound.spans for bound in bounds.values()) <= self.max_spans:
-            table = self._span_rows(bounds, max_rows=self.max_spans + 1)
+            table = self._analysed(bounds, max_rows=self.max_spans + 1)
             if table.num_rows <= self.max_spans:
                 return {trace_id: Spans(spans) for trace_id, spans in _by_trace(table_to_spans(table)).items()}
         return self._some_spans(bounds)
@@ -393,19 +394,23 @@ class Reader:
 
     def span_rows(self, bounds: Mapping[str, Bounds], *, max_rows: int) -> pa.Table:
         """The stored rows of these traces, or the first ``max_rows``, in start order."""
-        return self._span_rows(bounds, max_rows=max_rows)
+        return self._in_order(self._spans_of(bounds), max_rows)
 
     def span_page(self, bounds: Mapping[str, Bounds], after: str, size: int) -> pa.Table:
         """Rows with the next span ids past ``after``, in start order: at least ``size``, else all that are left."""
         spans = trace_spans.c
         following = self._spans_of(bounds, spans.span_id).where(spans.span_id > after)
         last = self.rows(following.order_by(spans.span_id).offset(size - 1).limit(1))
-        return self._span_rows(bounds, spans.span_id > after, *(spans.span_id <= row["span_id"] for row in last))
+        page = self._spans_of(bounds).where(spans.span_id > after, *(spans.span_id <= row["span_id"] for row in last))
+        return self._in_order(page)
 
-    def _span_rows(self, bounds: Mapping[str, Bounds], *more: Any, max_rows: int | None = None) -> pa.Table:
+    def _analysed(self, bounds: Mapping[str, Bounds], *more: Any, max_rows: int | None = None) -> pa.Table:
+        """What spans are made of, of the stored rows of these traces, in start order."""
+        return self._in_order(self._spans_of(bounds, *_ANALYSED).where(*more), max_rows)
+
+    def _in_order(self, rows: Select[Any], max_rows: int | None = None) -> pa.Table:
         spans = trace_spans.c
-        statement = self._spans_of(bounds).where(*more).order_by(spans.start_unix_nano, spans.span_id)
-        return self.store.select(statement.limit(max_rows))
+        return self.store.select(rows.order_by(spans.start_unix_nano, spans.span_id).limit(max_rows))
 
     def _spans_of(self, bounds: Mapping[str, Bounds], *columns: Any) -> Select[Any]:
         spans = trace_spans.c
@@ -423,7 +428,7 @@ class Reader:
             totals.setdefault(row["trace_id"], Counter())[row["execution_id"]] += row["spans"]
         short = {trace_id: bounds[trace_id] for trace_id, total in totals.items() if total.total() <= self.max_spans}
         found = (
-            {trace_id: Spans(read) for trace_id, read in _by_trace(table_to_spans(self._span_rows(short))).items()}
+            {trace_id: Spans(read) for trace_id, read in _by_trace(table_to_spans(self._analysed(short))).items()}
             if short
             else {}
         )
@@ -441,7 +446,7 @@ class Reader:
         names = [f"key_{position}" for position in range(len(_RANK))]
         ranked = self._spans_of(bounds, *(key.label(name) for key, name in zip(_RANK, names, strict=True)))
         (last,) = self.rows(ranked.order_by(*names).offset(kept - 1).limit(1))
-        table = self._span_rows(bounds, _up_to(_RANK, [last[name] for name in names]))
+        table = self._analysed(bounds, _up_to(_RANK, [last[name] for name in names]))
         asked: set[str] = set()
         newest = table
         for _ in range(_MOST_LEVELS):
@@ -453,7 +458,7 @@ class Reader:
             if not above:
                 break
             asked.update(above)
-            newest = self._span_rows(bounds, trace_spans.c.span_id.in_(above), max_rows=self.max_spans - table.num_rows)
+            newest = self._analysed(bounds, trace_spans.c.span_id.in_(above), max_rows=self.max_spans - table.num_rows)
             table = pa.concat_tables([table, newest])
         return table
 

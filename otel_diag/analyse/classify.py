@@ -280,6 +280,7 @@ _HTTP_STATUS: Final = re.compile(
 )
 _HTTP_ATTRIBUTES = ("http.response.status_code", "http.status_code")
 _GRPC_ATTRIBUTES = ("rpc.grpc.status_code", "rpc.response.status_code")
+_ANSWERS = frozenset((*_HTTP_ATTRIBUTES, *_GRPC_ATTRIBUTES))
 
 
 def http_status(span: Span) -> int | None:
@@ -308,6 +309,8 @@ def is_error(span: Span) -> bool:
     if span.status.is_failure:
         return True
     if span.status == Status.RUNNING or not span.attributes:
+        return False
+    if not span.error_type and _ANSWERS.isdisjoint(span.attributes):  # most spans, and this is asked of all of them
         return False
     code = http_status(span)
     return (code is not None and code >= 400) or (grpc_status(span) or 0) != 0

@@ -88,17 +88,23 @@ def _marks(tree: Tree, gaps: tuple[Gap, ...], baseline: Baseline) -> Marks:
     for gap in gaps:
         if gap.after_span is not None and (gap.after_span not in after or gap.gap_ms > after[gap.after_span].gap_ms):
             after[gap.after_span] = gap
-    marked = [mark for span in tree.spans if (mark := _mark(span, after.get(span.span_id), baseline)) is not None]
-    telling = sorted(range(len(marked)), key=lambda i: (not marked[i].is_anomaly, -(marked[i].gap_after_ms or 0.0)))
-    return Marks(total=len(marked), spans=[marked[i] for i in sorted(telling[:MAX_MARKS])])
+    marked: list[tuple[Span, str | None, Gap | None]] = []
+    for span in tree.spans:
+        following = after.get(span.span_id)
+        reason = anomaly_of(span, baseline)
+        if reason is None and following is not None and following.is_anomaly:
+            reason = f"followed by a gap: {following.detail}"
+        if reason is not None or following is not None:
+            marked.append((span, reason, following))
+    telling = sorted(range(len(marked)), key=lambda i: _less_telling(*marked[i]))
+    return Marks(total=len(marked), spans=[_mark(*marked[i]) for i in sorted(telling[:MAX_MARKS])])
 
 
-def _mark(span: Span, following: Gap | None, baseline: Baseline) -> Mark | None:
-    reason = anomaly_of(span, baseline)
-    if reason is None and following is None:
-        return None
-    if reason is None and following is not None and following.is_anomaly:
-        reason = f"followed by a gap: {following.detail}"
+def _less_telling(_: Span, reason: str | None, following: Gap | None) -> tuple[bool, float]:
+    return reason is None, -(following.gap_ms if following is not None else 0.0)
+
+
+def _mark(span: Span, reason: str | None, following: Gap | None) -> Mark:
     return Mark(
         span_id=span.span_id,
         start_unix_nano=span.start_unix_nano,
