@@ -27,7 +27,6 @@ from otel_diag.present.client import TIMEOUT_SECONDS, AnyQueries, RemoteQueries
 from otel_diag.query import Queries
 from otel_diag.store.base import Store
 from otel_diag.store.clickhouse_tables import Cluster, cluster_tables
-from otel_diag.store.duckdb import compact as compact_file
 from otel_diag.store.open import needed_for_clickhouse, open_store
 from otel_diag.upkeep import Bounds
 from otel_diag.worker import Worker, backlog
@@ -195,6 +194,8 @@ def prune(
         with closing(open_store(settings.store, read_only=dry_run)) as store:
             pruned = upkeep.prune(store, bounds, datetime.now(UTC), dry_run=dry_run)
         if compact and file is not None:
+            from otel_diag.store.duckdb import compact as compact_file
+
             compact_file(file)
             pruned = pruned.model_copy(update={"file_bytes": file.stat().st_size})
     except StoreInUse as error:

@@ -36,6 +36,10 @@ def postgres_server() -> Iterator[PostgresServer]:
     # Not below pytest's own directory: the server runs as another user when the tests run as root.
     directory = Path(tempfile.mkdtemp(prefix="otel-diag-postgres-"))
     server = get_server(directory / "data", cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Nobody cuts the power here, and every test has a database of its own.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.cleanup()
     shutil.rmtree(directory, ignore_errors=True)

@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "scratch": set(),
     "moments": set(),
+    "without_pandas": set(),
     "config": {"errors"},
     "auth": {*BASE, "config"},
     "tls": {*BASE, "config"},
@@ -27,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analyse": BASE,
     "ask": {*BASE, "moments"},
     "store": {*BASE, "config", "scratch"},
-    "receive": {*BASE, "self_traces", "auth", "config", "decode", "scratch", "store", "tls"},
+    "receive": {*BASE, "self_traces", "auth", "config", "decode", "scratch", "store", "tls", "without_pandas"},
     "self_traces": {*BASE, "__init__", "config", "delivery", "exporter", "store"},
     "reader": {*BASE, "analyse", "decode", "store"},
     "summaries": {*BASE, "analyse", "reader", "store"},
@@ -92,7 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "present": {*BASE, "auth", "config", "moments", "query", "__init__"},
 }
-ALSO = {"present/cli": {"app", "decode", "delivery", "discovery", "tls"}}
+ALSO = {"present/cli": {"app", "decode", "delivery", "discovery", "tls", "without_pandas"}}
 """The command line starts everything, so it alone among the presenters may reach the wiring."""
 
 BACKENDS = ("duckdb", "postgres", "clickhouse")

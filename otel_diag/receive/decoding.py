@@ -11,7 +11,6 @@ import logging
 import mmap
 import os
 import pickle
-import signal
 import socket
 import struct
 import subprocess
@@ -134,7 +133,7 @@ class ProcessDecoder:
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "otel_diag.receive.decoding", str(theirs.fileno())]
+            command = [sys.executable, "-m", "otel_diag.receive.decoding_process", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
@@ -213,7 +212,7 @@ def _with_rows(outcomes: Sequence[_Outcome], rows: pa.Buffer) -> list[Decoded | 
     return decoded
 
 
-def _serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket) -> None:
     """The other half: decode until the socket ends."""
     here = HereDecoder()
     answer: tuple[Any, Any]
@@ -228,10 +227,3 @@ def _serve(channel: socket.socket) -> None:
             del requests
             _send(channel, *answer)
             del answer
-
-
-if __name__ == "__main__":
-    # A terminal and a service manager signal every process; the server closes the socket when it has finished.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)
-    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -279,6 +279,19 @@ class DuckDBStore:
                 self._changed.notify_all()
 
 
+def path_in(rest: str) -> str:
+    """The path in a store's URL, of which ``rest`` follows ``duckdb://``: nothing, or a slash and the path."""
+    path = rest.partition("?")[0]
+    if path in ("", "/", MEMORY, f"/{MEMORY}"):
+        return MEMORY
+    if not path.startswith("/"):
+        raise StartupError(
+            f"duckdb://{path} names a host, and DuckDB has none",
+            hint=f"Write duckdb:///{path} for a relative path, duckdb:////{path} for an absolute one.",
+        )
+    return path.removeprefix("/")
+
+
 def compact(path: Path) -> None:
     """Rewrite the file of a store so that it holds no free block. Raises StartupError: missing, in use, no room.
 

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 from otel_diag.errors import StartupError
 from otel_diag.store.base import Store
-from otel_diag.store.duckdb import MEMORY, DuckDBStore
 from otel_diag.store.journal import journal_directory, replay, segments
-from otel_diag.store.postgres import PostgresStore
 
 _EXAMPLES = (
     "duckdb:////absolute/path.duckdb, duckdb:///relative.duckdb, postgresql://user@host/database "
@@ -43,11 +41,16 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
 
 
 def _opened(url: str, read_only: bool) -> Store:
+    """Each store's module is loaded when there is one to open: the drivers take a tenth of a second each."""
     scheme, separator, rest = url.partition("://")
     backend = scheme.partition("+")[0]
     if separator and backend == "duckdb":
-        return DuckDBStore.open(_path(rest), read_only=read_only)
+        from otel_diag.store.duckdb import DuckDBStore, path_in
+
+        return DuckDBStore.open(path_in(rest), read_only=read_only)
     if separator and backend in ("postgresql", "postgres"):
+        from otel_diag.store.postgres import PostgresStore
+
         return PostgresStore.open(url, read_only=read_only)
     if separator and backend in ("clickhouse", "clickhousedb"):
         return _clickhouse(url, read_only)
@@ -70,16 +73,3 @@ def needed_for_clickhouse() -> Iterator[None]:
         raise StartupError(
             f"ClickHouse needs the package {error.name}", hint="Install it: pip install 'otel-diag[clickhouse]'."
         ) from error
-
-
-def _path(rest: str) -> str:
-    """What follows ``duckdb://``: nothing, or a slash and the path."""
-    path = rest.partition("?")[0]
-    if path in ("", "/", MEMORY, f"/{MEMORY}"):
-        return MEMORY
-    if not path.startswith("/"):
-        raise StartupError(
-            f"duckdb://{path} names a host, and DuckDB has none",
-            hint=f"Write duckdb:///{path} for a relative path, duckdb:////{path} for an absolute one.",
-        )
-    return path.removeprefix("/")

@@ -2,10 +2,13 @@
 
 import gc
 
+from otel_diag.without_pandas import keep_pandas_out
+
 
 def main() -> None:
     """Run the command that the arguments name."""
     gc.disable()  # loading leaves no garbage, and takes a fifth longer when it is looked for
+    keep_pandas_out()
     from otel_diag.present.cli.commands import run
 
     gc.enable()
