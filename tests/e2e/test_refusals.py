@@ -14,8 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from mcp.client import Client
 
-from tests.e2e.conftest import Pipeline
-from tests.e2e.processes import ANY_PORTS, Server, command, serving, stdio_server
+from tests.e2e.processes import ANY_PORTS, Server, command, execution, serving, stdio_server
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 INVALID_ARGUMENT = 3
@@ -68,9 +67,10 @@ def check(status: Status) -> None:
     assert bad.field_violations[0].description
 
 
-def test_an_unknown_execution_is_said_to_be_unknown_with_the_nearest(pipeline: Pipeline) -> None:
-    nearest = str(max(record.execution_id for record in pipeline.records))
-    place = pipeline.server
+def test_an_unknown_execution_is_said_to_be_unknown_with_the_nearest(server: Server) -> None:
+    assert server.send(execution(UNKNOWN - 1, "ab" * 16)).is_success
+    server.diagnosis(UNKNOWN - 1)
+    nearest, place = str(UNKNOWN - 1), server
 
     response = httpx.post(f"{place.url}/api/v1/trace/diagnose", json={"execution_id": UNKNOWN})
     error = response.json()["error"]
