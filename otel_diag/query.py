@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -357,11 +359,13 @@ class Queries:
         shown = self._diagnosed(newest[:limit])
         known = {row["unit_id"]: row for row in shown}
         rows = newest[:PATTERN_ROWS]
-        counted = statements.Count(len(rows))
-        if len(newest) >= PATTERN_ROWS:
-            counted = statements.count_executions(self._reader, narrowing, since, until)
         touched = replace(narrowing, statuses=(), root_causes=(), text=None)
-        contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
+        # None of these needs another, and the engines leave the interpreter alone while they read.
+        with ThreadPoolExecutor(1) as beside:
+            changes = beside.submit(copy_context().run, self._error_changes, narrowing, (since, until), newest)
+            count = beside.submit(copy_context().run, self._count_of, narrowing, (since, until), newest)
+            contrast = cohorts.of_failures(self._reader, rows, statements.execution_conditions(touched))
+        counted = count.result()
         failures = RecentFailures(
             total_failures=counted.total,
             total_is_partial=counted.is_partial,
@@ -371,8 +375,8 @@ class Queries:
             patterns=jobs.failure_patterns([peer_of(known.get(row["unit_id"], row)) for row in rows]),
             distinguishing=contrast.distinguishing,
             cohorts=contrast.cohorts,
+            **changes.result(),
         )
-        failures = failures.model_copy(update=self._error_changes(narrowing, (since, until), newest))
         return failures.model_copy(update={"next_steps": next_steps.after_failures(failures)})
 
     def performance(self, filters: Filters = Filters()) -> Performance:
@@ -644,6 +648,12 @@ class Queries:
             spans = self._reader.spans(self._reader.bounds_of(part))
             found |= {trace_id: trace.read[:SPANS_SHOWN] for trace_id, trace in spans.items()}
         return found
+
+    def _count_of(self, narrowing: Narrowing, window: Window, newest: Sequence[Row]) -> statements.Count:
+        """``newest``: the newest failures of the window, all of them where they are fewer than are read."""
+        if len(newest) < PATTERN_ROWS:
+            return statements.Count(len(newest))
+        return statements.count_executions(self._reader, narrowing, *window)
 
     def _error_changes(self, narrowing: Narrowing, window: Window, newest: Sequence[Row]) -> dict[str, Any]:
         """The error texts of failures that are new, gone or changed against the window before, as answers have them.

@@ -60,17 +60,18 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
 
 
 def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: datetime, limit: int) -> list[Row]:
-    """The newest rows of :func:`executions` of this window: of its last hour, if there are enough, else of as long as
-    there should be enough by their number in that hour, else of all of it. Where there are many, a fraction is looked
-    at, whatever they are filtered by."""
+    """The newest rows of :func:`executions` of this window: of its last hour, if there are enough, else of as long
+    before as there should be enough by their number in that hour, else of all of it. Where there are many, a fraction
+    is looked at, whatever they are filtered by."""
     started_at = trace_summaries.c.started_at
-    newest = statement.order_by(started_at.desc()).limit(limit)
-    begin = max(since, until - FIRST_LENGTH)
+    newest = statement.order_by(started_at.desc())
+    rows: list[Row] = []
+    begin, end = max(since, until - FIRST_LENGTH), until
     while True:
-        rows = reader.rows(newest.where(started_at >= begin))
+        rows += reader.rows(newest.where(started_at >= begin, started_at < end).limit(limit - len(rows)))
         if len(rows) == limit or begin == since:
             return rows
-        begin = begin_of(limit, len(rows), begin, until, since)
+        begin, end = begin_of(limit, len(rows), begin, until, since), begin
 
 
 def begin_of(wanted: int, found: int, begin: datetime, until: datetime, since: datetime) -> datetime:
