@@ -115,7 +115,9 @@ def calls(filled: Filled) -> Mapping[str, Sequence[Call]]:
         "compare_with_successful: healthy": each(
             "compare_with_successful", lambda n: {"execution_id": healthy[CALLS + n]}
         ),
-        "get_recent_failures": each("get_recent_failures", lambda n: {"limit": 10 + n % 48, **narrowed(n), **windows(n)}),
+        "get_recent_failures": each(
+            "get_recent_failures", lambda n: {"limit": 10 + n % 48, **narrowed(n), **windows(n)}
+        ),
         "analyze_performance": each("analyze_performance", measured),
         "find_trace_gaps": each("find_trace_gaps", lambda n: {"execution_id": healthy[2 * CALLS + n]}),
         "query_traces": each(
