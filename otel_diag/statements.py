@@ -64,14 +64,15 @@ def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: 
     before as there should be enough by their number in that hour, else of all of it. Where there are many, a fraction
     is looked at, whatever they are filtered by."""
     started_at = trace_summaries.c.started_at
-    newest = statement.order_by(started_at.desc())
+    unread = statement.order_by(started_at.desc())
     rows: list[Row] = []
-    begin, end = max(since, until - FIRST_LENGTH), until
+    begin = max(since, until - FIRST_LENGTH)
     while True:
-        rows += reader.rows(newest.where(started_at >= begin, started_at < end).limit(limit - len(rows)))
+        rows += reader.rows(unread.where(started_at >= begin).limit(limit - len(rows)))
         if len(rows) == limit or begin == since:
             return rows
-        begin, end = begin_of(limit, len(rows), begin, until, since), begin
+        unread = unread.where(started_at < begin)
+        begin = begin_of(limit, len(rows), begin, until, since)
 
 
 def begin_of(wanted: int, found: int, begin: datetime, until: datetime, since: datetime) -> datetime:

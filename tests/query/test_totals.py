@@ -90,5 +90,14 @@ def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
             assert newest == everything[:limit]
 
 
+@pytest.mark.parametrize("limit", [3, 50])
+def test_what_started_after_now_is_among_the_newest(store: Store, limit: int) -> None:
+    """The clocks of others may be ahead: where to look first is told by ours, and the window by the statement."""
+    reader, since = Reader(store, "default"), HOUR - timedelta(hours=24)
+    statement = statements.executions(reader, Filters(), since, HOUR + timedelta(hours=1))
+    everything = sorted(reader.rows(statement), key=lambda row: row["started_at"], reverse=True)
+    assert statements.newest_rows(reader, statement, since, HOUR - timedelta(hours=2), limit) == everything[:limit]
+
+
 def rows_of(reader: Reader, filters: Filters, since: datetime, until: datetime) -> int:
     return len(reader.rows(statements.executions(reader, filters, since, until)))
