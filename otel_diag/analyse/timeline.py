@@ -88,27 +88,23 @@ def _marks(tree: Tree, gaps: tuple[Gap, ...], baseline: Baseline) -> Marks:
     for gap in gaps:
         if gap.after_span is not None and (gap.after_span not in after or gap.gap_ms > after[gap.after_span].gap_ms):
             after[gap.after_span] = gap
-    marked: list[tuple[Span, str | None, Gap | None]] = []
+    marked: list[tuple[Span, str | None, float | None]] = []
     for span in tree.spans:
         following = after.get(span.span_id)
         reason = anomaly_of(span, baseline)
         if reason is None and following is not None and following.is_anomaly:
             reason = f"followed by a gap: {following.detail}"
         if reason is not None or following is not None:
-            marked.append((span, reason, following))
-    telling = sorted(range(len(marked)), key=lambda i: _less_telling(*marked[i]))
+            marked.append((span, reason, following.gap_ms if following is not None else None))
+    telling = sorted(range(len(marked)), key=lambda i: (marked[i][1] is None, -(marked[i][2] or 0.0)))
     return Marks(total=len(marked), spans=[_mark(*marked[i]) for i in sorted(telling[:MAX_MARKS])])
 
 
-def _less_telling(_: Span, reason: str | None, following: Gap | None) -> tuple[bool, float]:
-    return reason is None, -(following.gap_ms if following is not None else 0.0)
-
-
-def _mark(span: Span, reason: str | None, following: Gap | None) -> Mark:
+def _mark(span: Span, reason: str | None, gap_ms: float | None) -> Mark:
     return Mark(
         span_id=span.span_id,
         start_unix_nano=span.start_unix_nano,
-        gap_after_ms=following.gap_ms if following is not None else None,
+        gap_after_ms=gap_ms,
         is_anomaly=reason is not None,
         anomaly_reason=reason,
     )

@@ -68,7 +68,7 @@ def table_to_spans(table: pa.Table) -> list[Span]:
         }
         for name in _TEXTS:
             values[name] = list(map(share, values[name], values[name]))
-        values["truncated"] = _truncated(values)
+        values["truncated"] = _truncated(values)  # before what is stored makes way for what it means
         values["status"] = [_STATUSES[text] for text in values["status"]]
         values["attributes"] = _attributes(values["attributes"], shared)
         values["resource"] = [_resource(text, resources) for text in values["resource_attributes"]]

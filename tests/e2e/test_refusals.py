@@ -70,21 +70,21 @@ def check(status: Status) -> None:
 def test_an_unknown_execution_is_said_to_be_unknown_with_the_nearest(server: Server) -> None:
     assert server.send(execution(UNKNOWN - 1, "ab" * 16)).is_success
     server.diagnosis(UNKNOWN - 1)
-    nearest, place = str(UNKNOWN - 1), server
+    nearest = str(UNKNOWN - 1)
 
-    response = httpx.post(f"{place.url}/api/v1/trace/diagnose", json={"execution_id": UNKNOWN})
+    response = httpx.post(f"{server.url}/api/v1/trace/diagnose", json={"execution_id": UNKNOWN})
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (404, "not_found")
     assert str(UNKNOWN) in error["message"]
     assert nearest in error["hint"]
 
-    done = command("diagnose", UNKNOWN, "--store", place.store)
+    done = command("diagnose", UNKNOWN, "--store", server.store)
     assert (done.returncode, done.stdout) == (3, "")
     assert str(UNKNOWN) in done.stderr
     assert nearest in done.stderr
     assert_one_line(done.stderr)
 
-    for way in (place.mcp, stdio_server(place.store)):
+    for way in (server.mcp, stdio_server(server.store)):
         result = anyio.run(diagnose, way, UNKNOWN)
         assert result.is_error
         assert str(UNKNOWN) in result.content[0].text

@@ -26,7 +26,11 @@ def test_the_stdio_server_lives_beside_serve_and_after_it(tmp_path: Path) -> Non
 
             async def ask(execution_id: int) -> None:
                 report, _ = await call(client, "diagnose_execution", {"execution_id": execution_id})
-                assert (report["execution_id"], report["verdict"]) == (execution_id, "root_cause")
+                assert (report["execution_id"], report["trace_id"]) == (execution_id, f"{execution_id:032x}")
+                assert (report["status"], report["verdict"]) == ("failed", "root_cause")
+                cause = report["root_cause"]
+                assert cause["root_cause_type"] == "RESOURCE_EXHAUSTED"
+                assert (cause["affected_service"], cause["affected_operation"]) == ("runner", "runner.execution")
 
             async def keep_asking() -> None:
                 while not enough.is_set():
