@@ -359,7 +359,7 @@ class Queries:
         shown = self._diagnosed(newest[:limit])
         known = {row["unit_id"]: row for row in shown}
         rows = newest[:PATTERN_ROWS]
-        touched = replace(narrowing, statuses=(), root_causes=(), text=None)
+        touched = replace(narrowing, statuses=(), text=None)
         # None of these needs another, and the engines leave the interpreter alone while they read.
         with ThreadPoolExecutor(1) as beside:
             changes = beside.submit(copy_context().run, self._error_changes, narrowing, (since, until), newest)
@@ -401,7 +401,8 @@ class Queries:
             raise BadInput("limit must be at least 1 and offset at least 0")
         since = filters.since or ALL_TIME
         until = filters.until or self._now() + CLOCK_SLACK
-        statement = statements.executions(self._reader, filters.narrowing(), since, until, *brief_columns())
+        columns = (*brief_columns(), diagnoses.c.root_cause_type)
+        statement = statements.executions(self._reader, filters.narrowing(), since, until, *columns)
         rows = self._reader.rows(
             statement.order_by(trace_summaries.c.started_at.desc(), trace_summaries.c.unit_id)
             .limit(limit)
@@ -423,14 +424,17 @@ class Queries:
         if cause is None:
             return SearchPage(total=0, executions=[], next_offset=None)
         summary = unit.examined.summary
-        narrowing = Narrowing(statuses=FAILURES, root_causes=(cause.root_cause_type,))
-        moment = summary.started_at or self._now()
-        around = (moment - ALIKE_WINDOW, moment + ALIKE_WINDOW)
-        statement = statements.executions(self._reader, narrowing, *around, *brief_columns()).where(
+        narrowing = Narrowing(statuses=FAILURES)
+        alike = statements.judged_as(
+            self._reader,
+            diagnoses.c.root_cause_type == cause.root_cause_type.value,
             diagnoses.c.affected_service == cause.affected_service,
             diagnoses.c.affected_operation == cause.affected_operation,
-            trace_summaries.c.unit_id != unit.unit_id,
         )
+        moment = summary.started_at or self._now()
+        around = (moment - ALIKE_WINDOW, moment + ALIKE_WINDOW)
+        others = trace_summaries.c.unit_id != unit.unit_id
+        statement = statements.executions(self._reader, narrowing, *around, *brief_columns()).where(alike, others)
         until = min(around[1], self._now() + CLOCK_SLACK)
         found = statements.newest_rows(self._reader, statement, around[0], until, ALIKE_COUNTED + 1)
         return SearchPage(

@@ -177,16 +177,18 @@ def _list_executions(reader: Reader, intent: Intent) -> Outcome:
     source = statements.spans if of_spans else statements.executions
     columns = trace_spans.c if of_spans else trace_summaries.c
     picked = [trace_spans.c[name] for name in _SPAN_COLUMNS] if of_spans else brief_columns()
+    shown = picked if of_spans else [*picked, diagnoses.c.root_cause_type]
     by_duration = {"desc": columns.duration_ms.desc().nulls_last(), "asc": columns.duration_ms.asc().nulls_last()}
     # Spans in nanoseconds, which their window is in and stores are laid out by.
     newest_first = trace_spans.c.start_unix_nano.desc() if of_spans else trace_summaries.c.started_at.desc()
     order = by_duration[intent.order] if intent.order else newest_first
-    statement = source(reader, filters, since, until, *picked).order_by(order)
+    statement = source(reader, filters, since, until, *shown).order_by(order)
     limit = intent.limit or DEFAULT_LIMIT
     if of_spans or intent.order or intent.window is None:
         rows = reader.rows(statement.limit(limit))
     else:
-        rows = statements.newest_rows(reader, statement.order_by(None), since, until, limit)
+        newest = statements.executions(reader, filters, since, until, *picked)
+        rows = statements.newest_rows(reader, newest, since, until, limit)
     if of_spans or len(rows) < limit:
         counted = statements.Count(len(rows) if len(rows) < limit else reader.count(statement))
     else:

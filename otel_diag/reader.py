@@ -43,7 +43,6 @@ from otel_diag.errors import NotFound
 from otel_diag.model import ANNOUNCED, EXCEPTION, Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
-    diagnoses,
     executions,
     log_records,
     operation_baselines,
@@ -931,8 +930,8 @@ _PATTERN_COLUMNS = [
 
 
 def pattern_columns() -> list[Column[Any]]:
-    """What :func:`peer_of` needs where only the outcome matters; joined with diagnoses, their root cause too."""
-    return [*(trace_summaries.c[name] for name in _PATTERN_COLUMNS), diagnoses.c.root_cause_type]
+    """What :func:`peer_of` needs where only the outcome matters, but its root cause."""
+    return [trace_summaries.c[name] for name in _PATTERN_COLUMNS]
 
 
 def peer_columns() -> list[Column[Any]]:
@@ -941,7 +940,7 @@ def peer_columns() -> list[Column[Any]]:
 
 
 def brief_columns() -> list[Column[Any]]:
-    """What a list shows of an execution, joined with diagnoses."""
+    """What a list shows of an execution, but its root cause."""
     return [*pattern_columns(), trace_summaries.c.span_count]
 
 

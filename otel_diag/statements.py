@@ -27,19 +27,35 @@ from otel_diag.store.schema import (
 
 def executions(reader: Reader, filters: Filters, since: datetime, until: datetime, *columns: Any) -> Select[Any]:
     """Executions (or traces without one) that started in the window, by their newest attempt; with their diagnosis,
-    where it is among the ``columns``, as it is without any, or filtered by."""
+    where it is among the ``columns``, as it is without any."""
     summaries = trace_summaries.c
     chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
     begun = (summaries.latest, summaries.started_at >= since, summaries.started_at < until)
-    diagnosed = and_(
+    joined = any(_mentions_diagnosis(column) for column in chosen)
+    source = trace_summaries.outerjoin(diagnoses, _diagnosis_of(summaries)) if joined else None
+    judged = [judged_as(reader, *_any_of(diagnoses.c.root_cause_type, filters.root_causes))] * bool(filters.root_causes)
+    return reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters), *judged)
+
+
+def judged_as(reader: Reader, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether an execution's diagnosis meets the conditions: asked by the key of its content alone, which no other has.
+
+    Most executions have no diagnosis and most causes are rare: with a join, a store that reads by columns would read
+    the long ids of all.
+    """
+    keys = reader.select(diagnoses, diagnoses.c.content_key).where(
+        diagnoses.c.engine_version == ENGINE_VERSION, *conditions
+    )
+    return trace_summaries.c.content_key.in_(keys)
+
+
+def _diagnosis_of(summaries: Any) -> ColumnElement[bool]:
+    return and_(
         diagnoses.c.tenant == summaries.tenant,
         diagnoses.c.unit_id == summaries.unit_id,
         diagnoses.c.engine_version == ENGINE_VERSION,
         diagnoses.c.content_key == summaries.content_key,
     )
-    needed = filters.root_causes or any(_mentions_diagnosis(column) for column in chosen)
-    source = trace_summaries.outerjoin(diagnoses, diagnosed) if needed else None
-    return reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters))
 
 
 def count_executions(reader: Reader, filters: Filters, since: datetime, until: datetime) -> Count:
@@ -60,19 +76,30 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
 
 
 def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: datetime, limit: int) -> list[Row]:
-    """The newest rows of :func:`executions` of this window: of its last hour, if there are enough, else of as long
-    before as there should be enough by their number in that hour, else of all of it. Where there are many, a fraction
-    is looked at, whatever they are filtered by."""
+    """The newest rows of :func:`executions` of this window, their root causes added: of its last hour, if there are
+    enough, else of as long before as there should be enough by their number in that hour, else of all of it. Where
+    there are many, a fraction is looked at, whatever they are filtered by.
+
+    ``statement``: of columns of ``trace_summaries``, ``started_at`` and ``unit_id`` among them.
+    """
     started_at = trace_summaries.c.started_at
-    unread = statement.order_by(started_at.desc())
+    key = [trace_summaries.c[name] for name in ("tenant", "content_key") if name not in statement.selected_columns]
+    unread = statement.add_columns(*key).order_by(started_at.desc())
     rows: list[Row] = []
     begin = max(since, until - FIRST_LENGTH)
     while True:
-        rows += reader.rows(unread.where(started_at >= begin).limit(limit - len(rows)))
+        rows += reader.rows(_with_causes(unread.where(started_at >= begin).limit(limit - len(rows))))
         if len(rows) == limit or begin == since:
             return rows
         unread = unread.where(started_at < begin)
         begin = begin_of(limit, len(rows), begin, until, since)
+
+
+def _with_causes(chosen: Select[Any]) -> Select[Any]:
+    """Joined when they are chosen: none is looked up for what is left out."""
+    rows = chosen.subquery()
+    judged = select(*rows.c, diagnoses.c.root_cause_type).select_from(rows.outerjoin(diagnoses, _diagnosis_of(rows.c)))
+    return judged.order_by(rows.c.started_at.desc())
 
 
 def begin_of(wanted: int, found: int, begin: datetime, until: datetime, since: datetime) -> datetime:
@@ -112,14 +139,13 @@ def _mentions_diagnosis(column: ColumnElement[Any]) -> bool:
 
 
 def execution_conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    """What the filters ask of a row of ``trace_summaries``; root causes ask it of its diagnosis."""
+    """What the filters ask of a row of ``trace_summaries``, but its root cause: see :func:`judged_as`."""
     summaries = trace_summaries.c
     conditions = [
         *_any_of(summaries.model_id, filters.models),
         *_any_of(summaries.region, filters.regions),
         *_any_of(summaries.job_id, filters.jobs),
         *_any_of(summaries.status, filters.statuses),
-        *_any_of(diagnoses.c.root_cause_type, filters.root_causes),
         *_between(summaries.duration_ms, filters),
     ]
     if filters.services:

@@ -31,6 +31,8 @@ _SESSION: Final[Mapping[str, Any]] = {
     "aggregate_functions_null_for_empty": 1,
     "cast_keep_nullable": 1,
     "join_use_nulls": 1,
+    # On a cluster, what is joined or looked for lies on any shard.
+    "prefer_global_in_and_join": 1,
     "session_timezone": "UTC",
     "union_default_mode": "DISTINCT",
     # Values are written into the text.

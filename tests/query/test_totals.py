@@ -8,11 +8,12 @@ import pytest
 
 from otel_diag import statements
 from otel_diag.ask.intent import Filters
-from otel_diag.model import Declared, Status
+from otel_diag.model import Declared, RootCauseType, Status
 from otel_diag.query import Filters as Asked
 from otel_diag.query import Queries
 from otel_diag.reader import Reader
 from otel_diag.store.base import Store
+from otel_diag.store.schema import trace_summaries
 from tests.query.conftest import AT_ONCE, work_on
 from tests.query.pipeline import NOW, Execution, send
 
@@ -31,6 +32,7 @@ FILTERS = [
     Filters(models=("phi-3",)),
     Filters(jobs=("job-1",)),
     Filters(services=("modal",)),
+    Filters(root_causes=(RootCauseType.CONNECTION_FAILURE,)),
 ]
 
 
@@ -53,6 +55,17 @@ def store(shared_store: Store) -> Store:
         Declared(execution_id=900, status=Status.FAILED, started_at=HOUR - timedelta(hours=2, minutes=30))
     )
     return shared_store
+
+
+def test_filtering_by_a_root_cause_finds_those_judged_so(store: Store) -> None:
+    reader = Reader(store, "default")
+    window = (HOUR - timedelta(hours=24), HOUR + timedelta(hours=1))
+    failed = statements.executions(reader, Filters(statuses=(Status.FAILED,)), *window)
+    judged = {row["unit_id"]: row["root_cause_type"] for row in reader.rows(failed)}
+    refused = Filters(root_causes=(RootCauseType.CONNECTION_FAILURE,))
+    found = {row["unit_id"] for row in reader.rows(statements.executions(reader, refused, *window))}
+    assert found == {unit for unit, cause in judged.items() if cause == "CONNECTION_FAILURE"}
+    assert 0 < len(found) < len(judged)
 
 
 def test_a_total_is_what_counting_gives(store: Store) -> None:
@@ -84,9 +97,10 @@ def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
     reader = Reader(store, "default")
     for filters in FILTERS:
         for since, until in WINDOWS:
-            statement = statements.executions(reader, filters, since, until)
+            statement = statements.executions(reader, filters, since, until, *trace_summaries.c)
             newest = statements.newest_rows(reader, statement, since, until, limit)
-            everything = sorted(reader.rows(statement), key=lambda row: row["started_at"], reverse=True)
+            whole = statements.executions(reader, filters, since, until)
+            everything = sorted(reader.rows(whole), key=lambda row: row["started_at"], reverse=True)
             assert newest == everything[:limit]
 
 
@@ -94,8 +108,10 @@ def test_the_newest_are_the_newest_of_all(store: Store, limit: int) -> None:
 def test_what_started_after_now_is_among_the_newest(store: Store, limit: int) -> None:
     """The clocks of others may be ahead: where to look first is told by ours, and the window by the statement."""
     reader, since = Reader(store, "default"), HOUR - timedelta(hours=24)
-    statement = statements.executions(reader, Filters(), since, HOUR + timedelta(hours=1))
-    everything = sorted(reader.rows(statement), key=lambda row: row["started_at"], reverse=True)
+    window = (since, HOUR + timedelta(hours=1))
+    statement = statements.executions(reader, Filters(), *window, *trace_summaries.c)
+    whole = statements.executions(reader, Filters(), *window)
+    everything = sorted(reader.rows(whole), key=lambda row: row["started_at"], reverse=True)
     assert statements.newest_rows(reader, statement, since, HOUR - timedelta(hours=2), limit) == everything[:limit]
 
 

@@ -1,0 +1,1 @@
+-- Made by `python -m otel_diag.store.clickhouse_tables` from otel_diag/store/schema.py.
