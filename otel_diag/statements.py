@@ -38,7 +38,7 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
 
 
 def judged_as(reader: Reader, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether an execution's diagnosis meets the conditions: asked by the key of its content alone, which no other has.
+    """Whether its content was judged so. By the key of the content alone, which only a copy of the same spans shares.
 
     Most executions have no diagnosis and most causes are rare: with a join, a store that reads by columns would read
     the long ids of all.

@@ -258,8 +258,6 @@ def _content_key(trace: Trace) -> int:
     parts = sorted(
         f"{s.span_id}/{s.content_hash}/{s.start_unix_nano}/{s.end_unix_nano}/{s.status}" for s in trace.spans
     )
-    # Two executions of a trace without spans of their own have the same content, and not the same diagnosis.
-    parts.append(f"of {trace.trace_id}/{trace.execution_id}")
     if trace.left_out:
         parts.append(f"and {trace.left_out} more")
     if trace.declared is not None:

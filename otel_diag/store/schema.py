@@ -261,8 +261,7 @@ known without any span (``trace_id`` null). ``unit_id``: ``<trace_id>``, ``<trac
 ``/<execution_id>``. ``elements``: the pre-order ``service.operation`` sequence (bounded); ``hops``: its distinct
 [caller element, callee element] pairs; ``signature``: 64 bits over the elements; ``latest``: no newer
 attempt of the execution is known; ``suspect``: failed, or slow for its kind, so worth a diagnosis; ``content_key``:
-64 bits over its trace and execution, the content of its spans and its declaration;
-``folded_until``: the newest ``ingested_at`` it has seen."""
+64 bits over the content of its spans and its declaration; ``folded_until``: the newest ``ingested_at`` it has seen."""
 
 operation_rollups = Table(
     "operation_rollups",

@@ -135,8 +135,6 @@ def test_summaries_do_not_depend_on_order_and_notice_change() -> None:
     other = calls(2).build()
     assert summarise(trace).signature == summarise(other).signature
     assert summarise(trace).content_key != summarise(other).content_key
-    beside = type(trace)(trace.spans, 4711, trace.trace_id)
-    assert summarise(trace).content_key != summarise(beside).content_key, "no two executions share a diagnosis"
     assert summarise(trace).hops == (("alpha.call serve", "beta.serve"),)
     assert -(2**63) <= summarise(trace).signature < 2**63
 
