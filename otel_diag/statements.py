@@ -33,8 +33,9 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
     begun = (summaries.latest, summaries.started_at >= since, summaries.started_at < until)
     joined = any(_mentions_diagnosis(column) for column in chosen)
     source = trace_summaries.outerjoin(diagnoses, _diagnosis_of(summaries)) if joined else None
-    judged = [judged_as(reader, *_any_of(diagnoses.c.root_cause_type, filters.root_causes))] * bool(filters.root_causes)
-    return reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters), *judged)
+    statement = reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters))
+    causes = _any_of(diagnoses.c.root_cause_type, filters.root_causes)
+    return statement.where(judged_as(reader, *causes)) if causes else statement
 
 
 def judged_as(reader: Reader, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
