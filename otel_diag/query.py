@@ -436,11 +436,15 @@ class Queries:
         others = trace_summaries.c.unit_id != unit.unit_id
         statement = statements.executions(self._reader, narrowing, *around, *brief_columns()).where(alike, others)
         until = min(around[1], self._now() + CLOCK_SLACK)
-        found = statements.newest_rows(self._reader, statement, around[0], until, ALIKE_COUNTED + 1)
+        shown = statements.newest_rows(self._reader, statement, around[0], until, ALIKE_SHOWN)
+        counted = statements.Count(len(shown))
+        if len(shown) == ALIKE_SHOWN:
+            ids = statements.executions(self._reader, narrowing, *around, trace_summaries.c.unit_id)
+            counted = statements.count_up_to(self._reader, ids.where(alike, others), ALIKE_COUNTED)
         return SearchPage(
-            total=min(len(found), ALIKE_COUNTED),
-            total_is_partial=len(found) > ALIKE_COUNTED,
-            executions=[brief_of_row(row) for row in found[:ALIKE_SHOWN]],
+            total=counted.total,
+            total_is_partial=counted.is_partial,
+            executions=[brief_of_row(row) for row in shown],
             next_offset=None,
         )
 

@@ -64,9 +64,7 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
     few, else COUNTED_ROWS of them."""
     first, last = hour_after(since), hour_of(until)
     if first >= last or not can_use_rollups(execution_rollups, filters, ()):
-        some = executions(reader, filters, since, until, trace_summaries.c.unit_id).limit(COUNTED_ROWS + 1).subquery()
-        found = int(reader.rows(select(func.count().label("total")).select_from(some))[0]["total"])
-        return Count(min(found, COUNTED_ROWS), found > COUNTED_ROWS)
+        return count_up_to(reader, executions(reader, filters, since, until, trace_summaries.c.unit_id), COUNTED_ROWS)
     sketches = rollups(reader, execution_rollups, filters, first, last, ()).subquery()
     whole = reader.rows(select(func.sum(sketches.c.sample_count).label("total")))[0]["total"] or 0
     summaries = trace_summaries.c
@@ -74,6 +72,13 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
     edges = (executions(reader, filters, *edge, summaries.unit_id) for edge in ((since, first), (last, until)))
     rows = union_all(unmeasured, *edges).subquery()
     return Count(int(whole) + int(reader.rows(select(func.count().label("total")).select_from(rows))[0]["total"]))
+
+
+def count_up_to(reader: Reader, statement: Select[Any], most: int) -> Count:
+    """How many rows the statement has, of which no more than ``most`` are counted."""
+    some = statement.limit(most + 1).subquery()
+    found = int(reader.rows(select(func.count().label("total")).select_from(some))[0]["total"])
+    return Count(min(found, most), found > most)
 
 
 def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: datetime, limit: int) -> list[Row]:
