@@ -439,8 +439,7 @@ class Queries:
         shown = statements.newest_rows(self._reader, statement, around[0], until, ALIKE_SHOWN)
         counted = statements.Count(len(shown))
         if len(shown) == ALIKE_SHOWN:
-            ids = statements.executions(self._reader, narrowing, *around, trace_summaries.c.unit_id)
-            counted = statements.count_up_to(self._reader, ids.where(alike, others), ALIKE_COUNTED)
+            counted = statements.count_up_to(self._reader, statement, ALIKE_COUNTED)
         return SearchPage(
             total=counted.total,
             total_is_partial=counted.is_partial,

@@ -40,9 +40,10 @@ from otel_diag.analyse.summary import rollups_of
 from otel_diag.analyse.tree import split_executions
 from otel_diag.decode.rows import COLUMNS, exception_of, table_to_open_spans, table_to_spans
 from otel_diag.errors import NotFound
-from otel_diag.model import ANNOUNCED, EXCEPTION, Declared, RootCauseType, Span, Status, Trace
+from otel_diag.model import ANNOUNCED, ENGINE_VERSION, EXCEPTION, Declared, RootCauseType, Span, Status, Trace
 from otel_diag.store.base import Store
 from otel_diag.store.schema import (
+    diagnoses,
     executions,
     log_records,
     operation_baselines,
@@ -927,6 +928,16 @@ _PATTERN_COLUMNS = [
     "started_at",
     "failure_point",
 ]
+
+
+def diagnosis_of(summaries: Any) -> ColumnElement[bool]:
+    """What joins columns of ``trace_summaries`` with the diagnosis of each as it is now."""
+    return and_(
+        diagnoses.c.tenant == summaries.tenant,
+        diagnoses.c.unit_id == summaries.unit_id,
+        diagnoses.c.engine_version == ENGINE_VERSION,
+        diagnoses.c.content_key == summaries.content_key,
+    )
 
 
 def pattern_columns() -> list[Column[Any]]:

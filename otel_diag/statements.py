@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Text, and_, cast, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, Table, Text, cast, func, or_, select, union_all
 from sqlalchemy.sql import visitors
 
 from otel_diag.ask.intent import Dimension, Filters
 from otel_diag.model import ENGINE_VERSION
-from otel_diag.reader import Reader, Row
+from otel_diag.reader import Reader, Row, diagnosis_of
 from otel_diag.store.retention import nanos_of
 from otel_diag.store.schema import (
     diagnoses,
@@ -32,7 +32,7 @@ def executions(reader: Reader, filters: Filters, since: datetime, until: datetim
     chosen = columns or (*trace_summaries.c, diagnoses.c.root_cause_type)
     begun = (summaries.latest, summaries.started_at >= since, summaries.started_at < until)
     joined = any(_mentions_diagnosis(column) for column in chosen)
-    source = trace_summaries.outerjoin(diagnoses, _diagnosis_of(summaries)) if joined else None
+    source = trace_summaries.outerjoin(diagnoses, diagnosis_of(summaries)) if joined else None
     statement = reader.select(trace_summaries, *chosen, source=source).where(*begun, *execution_conditions(filters))
     causes = _any_of(diagnoses.c.root_cause_type, filters.root_causes)
     return statement.where(judged_as(reader, *causes)) if causes else statement
@@ -48,15 +48,6 @@ def judged_as(reader: Reader, *conditions: ColumnElement[bool]) -> ColumnElement
         diagnoses.c.engine_version == ENGINE_VERSION, *conditions
     )
     return trace_summaries.c.content_key.in_(keys)
-
-
-def _diagnosis_of(summaries: Any) -> ColumnElement[bool]:
-    return and_(
-        diagnoses.c.tenant == summaries.tenant,
-        diagnoses.c.unit_id == summaries.unit_id,
-        diagnoses.c.engine_version == ENGINE_VERSION,
-        diagnoses.c.content_key == summaries.content_key,
-    )
 
 
 def count_executions(reader: Reader, filters: Filters, since: datetime, until: datetime) -> Count:
@@ -75,8 +66,8 @@ def count_executions(reader: Reader, filters: Filters, since: datetime, until: d
 
 
 def count_up_to(reader: Reader, statement: Select[Any], most: int) -> Count:
-    """How many rows the statement has, of which no more than ``most`` are counted."""
-    some = statement.limit(most + 1).subquery()
+    """How many rows :func:`executions` has, of which no more than ``most`` are counted, without their columns."""
+    some = statement.with_only_columns(trace_summaries.c.unit_id).limit(most + 1).subquery()
     found = int(reader.rows(select(func.count().label("total")).select_from(some))[0]["total"])
     return Count(min(found, most), found > most)
 
@@ -104,7 +95,7 @@ def newest_rows(reader: Reader, statement: Select[Any], since: datetime, until: 
 def _with_causes(chosen: Select[Any]) -> Select[Any]:
     """Joined when they are chosen: none is looked up for what is left out."""
     rows = chosen.subquery()
-    judged = select(*rows.c, diagnoses.c.root_cause_type).select_from(rows.outerjoin(diagnoses, _diagnosis_of(rows.c)))
+    judged = select(*rows.c, diagnoses.c.root_cause_type).select_from(rows.outerjoin(diagnoses, diagnosis_of(rows.c)))
     return judged.order_by(rows.c.started_at.desc())
 
 

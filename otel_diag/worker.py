@@ -15,16 +15,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import and_, delete, exists, func, or_, select
+from sqlalchemy import delete, exists, func, or_, select
 
 from otel_diag.config import Settings
 from otel_diag.diagnoses import judge_all
 from otel_diag.errors import Conflict, Transient
-from otel_diag.model import ENGINE_VERSION, Declared
-from otel_diag.reader import Reader, Row
+from otel_diag.model import Declared
+from otel_diag.reader import Reader, Row, diagnosis_of
 from otel_diag.self_traces import record
 from otel_diag.store.base import Delete, Store
-from otel_diag.store.schema import diagnoses, trace_arrivals, trace_summaries
+from otel_diag.store.schema import trace_arrivals, trace_summaries
 from otel_diag.summaries import fold_declared, fold_traces, portions
 
 log = logging.getLogger(__name__)
@@ -177,14 +177,7 @@ class Worker:
         now = self._now()
         settle = timedelta(seconds=self._settings.settle_seconds)
         summaries = trace_summaries.c
-        diagnosed = exists().where(
-            and_(
-                diagnoses.c.tenant == summaries.tenant,
-                diagnoses.c.unit_id == summaries.unit_id,
-                diagnoses.c.engine_version == ENGINE_VERSION,
-                diagnoses.c.content_key == summaries.content_key,
-            )
-        )
+        diagnosed = exists().where(diagnosis_of(summaries))
         statement = (
             select(trace_summaries)
             .where(
