@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
-from otel_diag.exporter.outbox import Outbox, by_the_settings
+from otel_diag.exporter.outbox import Outbox, by_the_settings, shut_down_at_exit
+
+shut_down_at_exit(get_logger_provider)
 
 
 class StoreLogExporter(LogRecordExporter):

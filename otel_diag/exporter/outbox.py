@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from opentelemetry import trace
-
 from otel_diag.errors import OtelDiagError
 
 if TYPE_CHECKING:
@@ -21,6 +19,9 @@ log = logging.getLogger(__name__)
 
 COMPLAIN_SECONDS: Final = 60.0
 """What is lost is said at most this often."""
+
+EXIT_SECONDS: Final = 30.0
+"""A process that ends waits this long for a batch that is on its way. As long as the SDK does."""
 
 Write = Callable[[str, bytes, int], "Taken"]
 """Takes a signal, an export request of it in protobuf, and how many records that has. Raises OtelDiagError."""
@@ -35,13 +36,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=WHOLE.acquire, after_in_parent=WHOLE.release, after_in_child=WHOLE.release)
 
 
+_providers: list[Callable[[], object]] = []
+
+
+def shut_down_at_exit(provider: Callable[[], object]) -> None:
+    """Wait at exit for what this provider of the SDK still has: who set it up may wait less than the first batch takes,
+    which has to load the store. From then on it takes no more, so that a thread that goes on does not keep the process.
+    """
+    _providers.append(provider)
+
+
 @atexit.register
-def _flush() -> None:
-    """Wait for what is still on its way: who set up the SDK may wait less than the first batch takes, which has to load
-    the store. How long a batch takes is bounded."""
-    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-    if force_flush is not None:
-        force_flush()
+def _finish() -> None:
+    """At the end the store is taken and never given back. Python ends daemon threads, among them the SDK's, as soon as
+    they come back to it, and one that comes from the C++ of DuckDB or Arrow aborts the process."""
+    for provider in _providers:
+        shutdown = getattr(provider(), "shutdown", None)
+        if shutdown is not None:
+            shutdown()
+    WHOLE.acquire(timeout=EXIT_SECONDS)
 
 
 def by_the_settings(signal: str, request: bytes, records: int) -> Taken:

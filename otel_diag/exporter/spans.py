@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import get_tracer_provider
 
-from otel_diag.exporter.outbox import Outbox, Write, by_the_settings
+from otel_diag.exporter.outbox import Outbox, Write, by_the_settings, shut_down_at_exit
+
+shut_down_at_exit(get_tracer_provider)
 
 
 class StoreSpanExporter(SpanExporter):

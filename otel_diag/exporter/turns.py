@@ -55,8 +55,14 @@ class Turns:
             http = http_client(server, settings, timeout=HTTP_SECONDS)
             with closing(Receiver(server.otlp_http, http)) as receiver:
                 return receiver.send(signal, request, records)
-        with WHOLE, closing(open_store(settings.store)) as store:
-            return append(store, signal, request, settings.tenant)
+        with WHOLE:
+            return _append(settings, signal, request)
+
+
+def _append(settings: Settings, signal: str, request: bytes) -> Taken:
+    """Apart, so that the store's objects are gone when it returns: their destructors are work in C++ too."""
+    with closing(open_store(settings.store)) as store:
+        return append(store, signal, request, settings.tenant)
 
 
 @cache

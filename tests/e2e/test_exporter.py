@@ -34,9 +34,9 @@ except ConnectionRefusedError:
 
 MANY = """
 from opentelemetry import trace
-from otel_diag_instrumentation import configuration, configure
+from otel_diag_instrumentation import configure, flushing
 
-configuration.EXIT_TIMEOUT_S = 0.0  # on a busy machine the first batch takes longer than the usual two seconds
+flushing.EXIT_TIMEOUT_S = 0.0  # on a busy machine the first batch takes longer than the usual two seconds
 configure("many")
 tracer = trace.get_tracer("many")
 for _ in range(1_200):
@@ -61,6 +61,55 @@ for number in range(4):
         sys.exit()
     assert os.waitpid(child, 0)[1] == 0
     flushing.join()
+"""
+
+LOGGING = """
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, get_logger
+from otel_diag_instrumentation import configure, flushing
+
+flushing.EXIT_TIMEOUT_S = 0.0
+configure("logging")
+with trace.get_tracer("logging").start_as_current_span("work"):
+    get_logger("logging").emit(LogRecord(event_name="started"))
+"""
+
+UNENDING = """
+import threading, time
+from opentelemetry import trace
+from otel_diag_instrumentation import configure
+
+configure("unending")
+tracer = trace.get_tracer("unending")
+
+def work():
+    while True:
+        tracer.start_span("step").end()
+        time.sleep(0.001)
+
+threading.Thread(target=work, daemon=True).start()
+time.sleep(1.0)
+"""
+
+WRITING_ON = """
+import threading, time
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from otel_diag.exporter.spans import StoreSpanExporter
+
+provider = TracerProvider(shutdown_on_exit=False)  # of nobody who would wait for it at exit
+provider.add_span_processor(SimpleSpanProcessor(StoreSpanExporter()))
+written = threading.Semaphore(0)
+
+def work():
+    while True:
+        provider.get_tracer("writing on").start_span("step").end()
+        written.release()
+
+threading.Thread(target=work, daemon=True).start()
+written.acquire()
+written.acquire()
+time.sleep(0.02)
 """
 
 PLAIN_SDK = """
@@ -167,6 +216,23 @@ def test_a_script_waits_for_its_turn(file: str) -> None:
         assert held.select(select(trace_spans)).num_rows == 0
     ended(process)
     assert spans_in(file) == 1_200
+
+
+def test_log_records_leave_however_short_the_exit(file: str) -> None:
+    assert run(LOGGING, file) == ("", "")
+    with closing(open_store(file, read_only=True)) as store:
+        assert store.select(select(log_records.c.event_name)).column("event_name").to_pylist() == ["started"]
+
+
+def test_a_thread_that_goes_on_does_not_keep_the_process(file: str) -> None:
+    assert run(UNENDING, file) == ("", "")
+    assert spans_in(file) > 0
+
+
+def test_a_thread_that_is_in_the_store_when_the_process_ends_does_not_abort_it(file: str) -> None:
+    for _ in range(3):
+        assert run(WRITING_ON, file) == ("", "")
+    assert spans_in(file) >= 6
 
 
 def test_parent_and_forked_child_both_write(file: str) -> None:
