@@ -74,6 +74,17 @@ with trace.get_tracer("logging").start_as_current_span("work"):
     get_logger("logging").emit(LogRecord(event_name="started"))
 """
 
+LEFT_OPEN = """
+from opentelemetry import trace
+from otel_diag_instrumentation import configure, flushing
+
+flushing.EXIT_TIMEOUT_S = 0.0
+configure("left open")
+tracer = trace.get_tracer("left open")
+left = [tracer.start_span(f"step {number}") for number in range(200)]
+tracer.start_span("ended").end()
+"""
+
 UNENDING = """
 import threading, time
 from opentelemetry import trace
@@ -222,6 +233,12 @@ def test_log_records_leave_however_short_the_exit(file: str) -> None:
     assert run(LOGGING, file) == ("", "")
     with closing(open_store(file, read_only=True)) as store:
         assert store.select(select(log_records.c.event_name)).column("event_name").to_pylist() == ["started"]
+
+
+def test_what_is_left_open_is_announced_however_short_the_exit(file: str) -> None:
+    assert run(LEFT_OPEN, file) == ("", "")
+    with closing(open_store(file, read_only=True)) as store:
+        assert store.select(select(log_records.c.event_name)).num_rows == 200
 
 
 def test_a_thread_that_goes_on_does_not_keep_the_process(file: str) -> None:
