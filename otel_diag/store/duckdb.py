@@ -63,6 +63,11 @@ _ROWS_BEFORE_REOPENING: Final = 200 * LOT_ROWS
 """Of each row group, 150 KB stay in memory, beside the cache and its limit, until the file is opened anew, which takes
 0.2 s."""
 
+_CLOSED: Final = "the store is closed"
+
+_INTERRUPTING_SECONDS: Final = 0.05
+"""An interruption is forgotten by a cursor between two statements, so it is repeated."""
+
 _REOPENING_SECONDS: Final = 0.2
 """How long those who came before are waited for."""
 
@@ -79,9 +84,10 @@ class DuckDBStore:
         self._write_lock = Lock()
         self._changed = Condition()
         """Held while what follows, and the connection, is changed."""
-        self._invalidated = self._reopening = False
+        self._invalidated = self._reopening = self._closed = False
         self._in_use = 0
-        """Cursors that are open."""
+        """Cursors that are open, or about to be."""
+        self._cursors: set[duckdb.DuckDBPyConnection] = set()
         self._appended = 0
         """Rows, since the file was opened, or last was to be."""
 
@@ -146,7 +152,13 @@ class DuckDBStore:
             cursor.execute("SELECT 1")
 
     def close(self) -> None:
-        with self._write_lock:
+        """What is being read is cut short: the engine does not close while it works."""
+        with self._write_lock, self._changed:
+            self._closed = True
+            while self._in_use:
+                for cursor in self._cursors.copy():
+                    cursor.interrupt()
+                self._changed.wait(_INTERRUPTING_SECONDS)
             self._connection.close()
 
     def usage(self) -> Usage:
@@ -232,10 +244,12 @@ class DuckDBStore:
         """
         connection = self._usable()
         try:
-            with connection.cursor() as cursor:
+            with connection.cursor() as cursor, self._interruptible(cursor):
                 cursor.execute(f"USE {_DATABASE}")
                 yield cursor
         except duckdb.Error as error:
+            if self._closed:
+                raise Transient(_CLOSED) from error
             if isinstance(error, duckdb.FatalException) or "has been invalidated" in str(error):
                 with self._changed:
                     if connection is self._connection and self._path != MEMORY:
@@ -247,10 +261,22 @@ class DuckDBStore:
                 self._in_use -= 1
                 self._changed.notify_all()
 
+    @contextmanager
+    def _interruptible(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        with self._changed:
+            self._cursors.add(cursor)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._cursors.remove(cursor)
+
     def _usable(self) -> duckdb.DuckDBPyConnection:
         """The connection, one more in use."""
         with self._changed:
             self._changed.wait_for(lambda: not self._reopening)
+            if self._closed:
+                raise Transient(_CLOSED)
             if self._invalidated:
                 self._reopen()
             self._in_use += 1
@@ -269,7 +295,7 @@ class DuckDBStore:
             self._appended = 0
             self._reopening = True
             try:
-                if self._changed.wait_for(lambda: not self._in_use, _REOPENING_SECONDS):
+                if self._changed.wait_for(lambda: not self._in_use, _REOPENING_SECONDS) and not self._closed:
                     self._connection.close()
                     self._invalidated = True
                     with suppress(Transient):  # what was appended is stored; the next call tries again

@@ -247,9 +247,8 @@ def test_a_thread_that_goes_on_does_not_keep_the_process(file: str) -> None:
 
 
 def test_a_thread_that_is_in_the_store_when_the_process_ends_does_not_abort_it(file: str) -> None:
-    for _ in range(3):
-        assert run(WRITING_ON, file) == ("", "")
-    assert spans_in(file) >= 6
+    assert run(WRITING_ON, file) == ("", "")
+    assert spans_in(file) >= 2
 
 
 def test_parent_and_forked_child_both_write(file: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +180,21 @@ def test_a_query_past_its_time_is_cancelled_and_the_store_goes_on(filled: Store)
         filled.select(select(text("*")).select_from(text(f"({endless(filled)}) AS q")), timeout_seconds=0.2)
 
     assert filled.select(select(func.count()).select_from(trace_spans), timeout_seconds=60).num_rows == 1
+
+
+def test_a_store_is_closed_while_queries_run(store_url: str) -> None:
+    """On DuckDB they are cut short; the others end them by themselves."""
+    store = open_store(store_url)
+    query = partial(store.select_text, endless(store), max_rows=1, timeout_seconds=2)
+    with ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(query) for _ in range(2)]
+        time.sleep(0.5)
+        store.close()
+        for each in running:
+            with pytest.raises(Transient, match=r"is closed|cancelled after 2 s"):
+                each.result()
+    with closing(open_store(store_url)) as store:
+        store.ping()
 
 
 def test_text_from_a_user_is_run_as_it_stands(filled: Store) -> None:
