@@ -30,11 +30,10 @@ Record = TypeVar("Record")
 
 WHOLE: Final = threading.RLock()
 """Held while modules are imported and while the store is open: a fork waits for it, since neither a module that is half
-imported nor an open store is of use in the child."""
+imported nor an open store is of use in the child, and so does the end of the process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=WHOLE.acquire, after_in_parent=WHOLE.release, after_in_child=WHOLE.release)
-
 
 _providers: list[Callable[[], object]] = []
 
