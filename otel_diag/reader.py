@@ -915,6 +915,16 @@ def _declared(row: Row) -> Declared:
     )
 
 
+def diagnosis_of(summaries: Any) -> ColumnElement[bool]:
+    """What joins columns of ``trace_summaries`` with the diagnosis of each as it is now."""
+    return and_(
+        diagnoses.c.tenant == summaries.tenant,
+        diagnoses.c.unit_id == summaries.unit_id,
+        diagnoses.c.engine_version == ENGINE_VERSION,
+        diagnoses.c.content_key == summaries.content_key,
+    )
+
+
 _PATTERN_COLUMNS = [
     "unit_id",
     "execution_id",
@@ -928,16 +938,6 @@ _PATTERN_COLUMNS = [
     "started_at",
     "failure_point",
 ]
-
-
-def diagnosis_of(summaries: Any) -> ColumnElement[bool]:
-    """What joins columns of ``trace_summaries`` with the diagnosis of each as it is now."""
-    return and_(
-        diagnoses.c.tenant == summaries.tenant,
-        diagnoses.c.unit_id == summaries.unit_id,
-        diagnoses.c.engine_version == ENGINE_VERSION,
-        diagnoses.c.content_key == summaries.content_key,
-    )
 
 
 def pattern_columns() -> list[Column[Any]]:

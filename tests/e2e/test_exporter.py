@@ -99,7 +99,7 @@ def work():
         time.sleep(0.001)
 
 threading.Thread(target=work, daemon=True).start()
-time.sleep(1.0)
+time.sleep(1.0)  # spans are being exported
 """
 
 WRITING_ON = """
@@ -120,7 +120,7 @@ def work():
 threading.Thread(target=work, daemon=True).start()
 written.acquire()
 written.acquire()
-time.sleep(0.02)
+time.sleep(0.02)  # the next one is at work in the store
 """
 
 PLAIN_SDK = """

@@ -188,7 +188,7 @@ def test_a_store_is_closed_while_queries_run(store_url: str) -> None:
     query = partial(store.select_text, endless(store), max_rows=1, timeout_seconds=2)
     with ThreadPoolExecutor(2) as threads:
         running = [threads.submit(query) for _ in range(2)]
-        time.sleep(0.5)
+        time.sleep(0.5)  # both have begun
         store.close()
         for each in running:
             with pytest.raises(Transient, match=r"is closed|cancelled after 2 s"):
