@@ -24,7 +24,8 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,10 +76,11 @@ def _double(value: float) -> object:
     return {DOUBLE: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
 
 
-def _object(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+def _object(pairs: Iterable[KeyValue], canonical: bool) -> dict[str, object]:
     members: dict[str, object] = {}
     repeated: list[object] = []
-    for position, (key, value) in enumerate(pairs):
+    for position, pair in enumerate(sorted(pairs, key=lambda pair: pair.key) if canonical else pairs):
+        key, value = _escaped_key(pair.key), _value(pair.value, canonical)
         if key in members:
             repeated.append([position, key, value])
         else:
@@ -86,7 +88,7 @@ def _object(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return {**members, DUPLICATES: repeated} if repeated else members
 
 
-def _value(value: AnyValue) -> object:
+def _value(value: AnyValue, canonical: bool) -> object:
     kind = value.WhichOneof("value")
     match kind:
         case "string_value":
@@ -96,9 +98,9 @@ def _value(value: AnyValue) -> object:
         case "bytes_value":
             return {BYTES: base64.b64encode(value.bytes_value).decode()}
         case "array_value":
-            return [_value(item) for item in value.array_value.values]
+            return [_value(item, canonical) for item in value.array_value.values]
         case "kvlist_value":
-            return _object((_escaped_key(item.key), _value(item.value)) for item in value.kvlist_value.values)
+            return _object(value.kvlist_value.values, canonical)
         case "int_value" | "bool_value":
             return getattr(value, kind)
         case _:
@@ -169,6 +171,15 @@ def _plain_object(members: dict[str, Any]) -> dict[str, Any]:
 # Whole columns.
 
 
+class JsonTexts(NamedTuple):
+    """The same as JSON twice: with the members of objects as they were ``sent``, and ``canonical``, in the order of
+    their keys. The second is for hashing: attributes are a map, and whoever builds them from one (the Collector's log
+    receivers do) sends them in another order the next time."""
+
+    sent: pa.Array
+    canonical: pa.Array
+
+
 @dataclass(frozen=True, slots=True)
 class FlatAttributes:
     """The attributes of many owners (spans, resources, ...), one below the other.
@@ -198,19 +209,43 @@ class FlatAttributes:
         )
 
     def json(self) -> pa.Array:
-        """One JSON object per owner.
+        """One JSON object per owner, in the order of the wire."""
+        return self._as_sent(_Bodies.of(self.values))
+
+    def texts(self) -> JsonTexts:
+        """:meth:`json` in both its forms."""
+        bodies = _Bodies.of(self.values)
+        sent = self._as_sent(bodies)
+        slots = self._slots(sorted(self.codes_by_key))
+        nested = _nested(self.values)
+        if not nested and (slots[1:] > slots[:-1]).all():
+            return JsonTexts(sent, sent)
+        by_key = np.argsort(slots, kind="stable")
+        ordered = _Bodies.of(self.values, canonical=True) if nested else bodies
+        return JsonTexts(sent, self._objects(self.codes[by_key], ordered.take(by_key)))
+
+    def _slots(self, keys: Iterable[str]) -> Int64s:
+        """A number for each attribute, by owner first and then by key, the keys in this order."""
+        places = np.empty(len(self.codes_by_key), np.int64)
+        places[[self.codes_by_key[key] for key in keys]] = np.arange(len(places))
+        return self.owners * len(places) + places[self.codes]
+
+    def _as_sent(self, bodies: _Bodies) -> pa.Array:
+        return _with_duplicates(self._objects(self.codes, bodies), self)
+
+    def _objects(self, codes: Int64s, bodies: _Bodies) -> pa.Array:
+        """One JSON object per owner, of the keys and values given for each of its attributes.
 
         Every object is a list of fragments, two an attribute and one to close, taken from one pool and joined in one
         go: each text is copied twice.
         """
-        owner_count, count = len(self.offsets) - 1, len(self.codes)
+        owner_count, count = len(self.offsets) - 1, len(codes)
         if not count:
             return pa.repeat(text("{}"), owner_count)
-        keys = [json_text(_escaped_key(key)) + ":" for key in self.codes_by_key]
-        bodies, body_of, is_string = _value_bodies(self.values)
+        keys, is_string = self._keys(), bodies.is_string
         # What comes before a value: the end of the value before it, the key, and a quote before a string.
         openings = [end + key + quote for end in ("{", ",", '",') for key in keys for quote in ("", '"')]
-        pool = pa.concat_arrays([texts_of([*openings, "{}", "}", '"}']), bodies])
+        pool = pa.concat_arrays([texts_of([*openings, "{}", "}", '"}']), bodies.pool])
         begins = self.offsets[:-1][np.diff(self.offsets) > 0]
         before = np.ones(count, np.int64)
         before[1:] += is_string[:-1]
@@ -222,11 +257,15 @@ class FlatAttributes:
         offsets = self.offsets.astype(np.int64) * 2 + np.arange(owner_count + 1)
         fragments = np.empty(offsets[-1], np.int64)
         at = np.arange(count) * 2 + self.owners
-        fragments[at] = (before * len(keys) + self.codes) * 2 + is_string
-        fragments[at + 1] = body_of + len(openings) + 3
+        fragments[at] = (before * len(keys) + codes) * 2 + is_string
+        fragments[at + 1] = bodies.at + len(openings) + 3
         fragments[offsets[1:] - 1] = len(openings) + closing
         lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pool.take(pa.array(fragments)))
-        return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), keys, self)
+        return pc.binary_join(lists, EMPTY_TEXT)
+
+    def _keys(self) -> list[str]:
+        """What stands before the values, by code."""
+        return [json_text(_escaped_key(key)) + ":" for key in self.codes_by_key]
 
 
 def json_objects(lists: pa.ListArray) -> pa.Array:
@@ -238,9 +277,19 @@ def json_objects(lists: pa.ListArray) -> pa.Array:
 
 def json_values(values: pa.StructArray) -> pa.Array:
     """The JSON text of each AnyValue; null where there is none, which the empty value (``null``) is not."""
-    bodies, body_of, is_string = _value_bodies(values)
-    quotes = _CLOSINGS.take(pa.array(is_string))
-    return pc.if_else(values.is_valid(), concatenated(quotes, bodies.take(pa.array(body_of)), quotes), NO_TEXT)
+    return _joined(values, _Bodies.of(values))
+
+
+def value_texts(values: pa.StructArray) -> JsonTexts:
+    """:func:`json_values` in both its forms."""
+    sent = json_values(values)
+    return JsonTexts(sent, _joined(values, _Bodies.of(values, canonical=True)) if _nested(values) else sent)
+
+
+def _joined(values: pa.StructArray, bodies: _Bodies) -> pa.Array:
+    quotes = _CLOSINGS.take(pa.array(bodies.is_string))
+    texts = bodies.pool.take(pa.array(bodies.at))
+    return pc.if_else(values.is_valid(), concatenated(quotes, texts, quotes), NO_TEXT)
 
 
 def json_numbers(numbers: pa.Array) -> pa.Array:
@@ -251,25 +300,41 @@ def json_numbers(numbers: pa.Array) -> pa.Array:
 _CLOSINGS: Final = texts_of(["", '"'])
 
 
-def _value_bodies(values: pa.StructArray) -> tuple[pa.Array, Int64s, npt.NDArray[np.int8]]:
-    """A pool of JSON texts, strings without their quotes; for each AnyValue its place in the pool, and 1 if it is a
-    string."""
-    rows = len(values)
-    bodies = [texts_of(["null"])]
-    body_of = np.zeros(rows, np.int64)
-    is_string = np.zeros(rows, np.int8)
-    filled = 1
-    for name, encode in _ENCODERS.items():
-        column = field(values, name)
-        if column.null_count == rows:
-            continue
-        at = column.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
-        bodies.append(encode(column.drop_null()))
-        body_of[at] = np.arange(filled, filled + len(at))
-        filled += len(at)
-        if name == "string_value":
-            is_string[at] = 1
-    return pa.concat_arrays(bodies), body_of, is_string
+class _Bodies(NamedTuple):
+    """``pool``: JSON texts, strings without their quotes. For each AnyValue ``at``, its place in the pool, and
+    ``is_string``, 1 if it is one."""
+
+    pool: pa.Array
+    at: Int64s
+    is_string: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, values: pa.StructArray, canonical: bool = False) -> _Bodies:
+        """``canonical``: with the members of nested objects in the order of their keys."""
+        rows = len(values)
+        bodies = [texts_of(["null"])]
+        at = np.zeros(rows, np.int64)
+        is_string = np.zeros(rows, np.int8)
+        filled = 1
+        for name, encode in (_CANONICAL_ENCODERS if canonical else _ENCODERS).items():
+            column = field(values, name)
+            if column.null_count == rows:
+                continue
+            found = column.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
+            bodies.append(encode(column.drop_null()))
+            at[found] = np.arange(filled, filled + len(found))
+            filled += len(found)
+            if name == "string_value":
+                is_string[found] = 1
+        return cls(pa.concat_arrays(bodies), at, is_string)
+
+    def take(self, order: Int64s) -> _Bodies:
+        return _Bodies(self.pool, self.at[order], self.is_string[order])
+
+
+def _nested(values: pa.StructArray) -> bool:
+    """Whether any AnyValue may have members of its own."""
+    return any(field(values, name).null_count < len(values) for name in ("array_value", "kvlist_value"))
 
 
 def _double_texts(column: pa.Array) -> pa.Array:
@@ -299,15 +364,12 @@ def _bytes_texts(column: pa.Array) -> pa.Array:
     return _each(column, lambda value: {BYTES: base64.b64encode(value).decode()})
 
 
-def _array_texts(column: pa.Array) -> pa.Array:
-    return _each(column, lambda array: [_value(AnyValue.FromString(item)) for item in array["values"]])
+def _array_texts(column: pa.Array, canonical: bool = False) -> pa.Array:
+    return _each(column, lambda array: [_value(AnyValue.FromString(item), canonical) for item in array["values"]])
 
 
-def _kvlist_texts(column: pa.Array) -> pa.Array:
-    def members(kvlist: dict[str, list[Any]]) -> dict[str, object]:
-        return _object((_escaped_key(item.key), _value(item.value)) for item in map(_key_value, kvlist["values"]))
-
-    return _each(column, members)
+def _kvlist_texts(column: pa.Array, canonical: bool = False) -> pa.Array:
+    return _each(column, lambda kvlist: _object(map(_key_value, kvlist["values"]), canonical))
 
 
 def _key_value(item: bytes | dict[str, Any]) -> KeyValue:
@@ -333,24 +395,30 @@ _ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
 }
 """Member of the value's oneof -> JSON text of a column without nulls; strings without their quotes."""
 
+_CANONICAL_ENCODERS: Final = _ENCODERS | {
+    "array_value": partial(_array_texts, canonical=True),
+    "kvlist_value": partial(_kvlist_texts, canonical=True),
+}
 
-def _with_duplicates(objects: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
+
+def _with_duplicates(objects: pa.Array, flat: FlatAttributes) -> pa.Array:
     """Rewrite the objects of owners that repeat a key; usually there is none."""
-    slots = flat.owners * len(keys) + flat.codes
+    slots = flat._slots(flat.codes_by_key)
     if (slots[1:] > slots[:-1]).all():  # the keys of all owners are in one order, as they often are
         return objects
     ordered = np.sort(slots)
-    repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
+    repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(flat.codes_by_key))
     if not len(repeating):
         return objects
-    rewritten = [_object_with_duplicates(keys, flat, owner) for owner in repeating.tolist()]
+    rewritten = [_object_with_duplicates(flat, owner) for owner in repeating.tolist()]
     mask = np.zeros(len(objects), bool)
     mask[repeating] = True
     return pc.replace_with_mask(objects, pa.array(mask), texts_of(rewritten))
 
 
-def _object_with_duplicates(keys: list[str], flat: FlatAttributes, owner: int) -> str:
+def _object_with_duplicates(flat: FlatAttributes, owner: int) -> str:
     first, last = int(flat.offsets[owner]), int(flat.offsets[owner + 1])
+    keys = flat._keys()
     seen: set[int] = set()
     members: list[str] = []
     repeated: list[str] = []

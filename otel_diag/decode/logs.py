@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from otel_diag.decode import semconv
-from otel_diag.decode.attributes import FlatAttributes, json_values
+from otel_diag.decode.attributes import FlatAttributes, value_texts
 from otel_diag.decode.columns import field, nonzero_text, null_if_empty, storable, texts_of
 from otel_diag.decode.records import (
     SPAN_ID_BYTES,
@@ -70,8 +70,9 @@ def _table(records: Records, tenants: pa.Array, request_of: np.ndarray[tuple[int
     rows = len(logs)
     context = records.context()
     attributes = FlatAttributes.of(field(logs, "attributes"))
+    texts = attributes.texts()
     bodies = field(logs, "body")
-    body = json_values(bodies)
+    body = value_texts(bodies)
     time = field(logs, "time_unix_nano").to_numpy()
     observed = field(logs, "observed_time_unix_nano").to_numpy()
     logged = np.where(time == 0, observed, time)
@@ -85,19 +86,20 @@ def _table(records: Records, tenants: pa.Array, request_of: np.ndarray[tuple[int
         "severity_number": severity_numbers,
         "severity_text": null_if_empty(storable(field(logs, "severity_text"))),
         "event_name": null_if_empty(storable(field(logs, "event_name"))),
-        "body_text": pc.coalesce(storable(field(bodies, "string_value")), body),
-        "body": body,
+        "body_text": pc.coalesce(storable(field(bodies, "string_value")), body.sent),
+        "body": body.sent,
         "logged_at": timestamps(logged),
         "logged_unix_nano": pa.array(logged.view(np.int64)),
         "time_unix_nano": pa.array(time.view(np.int64)),
         "observed_unix_nano": pa.array(observed.view(np.int64)),
-        "attributes": attributes.json(),
+        "attributes": texts.sent,
         "flags": field(logs, "flags").cast(pa.int64()),
         **semconv.typed_columns(attributes, context.resource_attributes, context.to_resource, _TYPED),
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, "dropped_attributes_count": dropped}),
     }
-    hashes = content_hash([columns[name] for name in _HASHED], rows)
+    canonical = context.canonical | {"attributes": texts.canonical, "body": body.canonical}
+    hashes = content_hash(columns, _HASHED, canonical)
     columns["content_hash"] = tell_twins_apart(hashes, request_of)
     return pa.Table.from_arrays([columns[name] for name in LOG_SCHEMA.names], schema=LOG_SCHEMA)
 

@@ -126,6 +126,7 @@ def _table(metrics: pa.StructArray, records: Records, metric_of: Int64s, tenants
     shared = {name: column.take(to_metric) for name, column in of_metric.items()}
     metadata = shared.pop("metadata")
     attributes = FlatAttributes.of(field(points, "attributes"))
+    texts = attributes.texts()
     start = field(points, "start_time_unix_nano").to_numpy()
     time = field(points, "time_unix_nano").to_numpy()
     integers = field(points, "as_int")
@@ -152,13 +153,13 @@ def _table(metrics: pa.StructArray, records: Records, metric_of: Int64s, tenants
         "negative_buckets": _buckets(field(points, "negative")),
         "quantiles": _quantiles(field(points, "quantile_values")),
         **_exemplars(field(points, "exemplars")),
-        "attributes": attributes.json(),
+        "attributes": texts.sent,
         "flags": field(points, "flags").cast(pa.int64()),
         **semconv.typed_columns(attributes, context.resource_attributes, context.to_resource, ["service_version"]),
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, "metadata": metadata}),
     }
-    columns["content_hash"] = content_hash([columns[name] for name in _HASHED], rows)
+    columns["content_hash"] = content_hash(columns, _HASHED, context.canonical | {"attributes": texts.canonical})
     return pa.Table.from_arrays([columns[name] for name in METRIC_SCHEMA.names], schema=METRIC_SCHEMA)
 
 

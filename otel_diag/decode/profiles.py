@@ -533,7 +533,7 @@ def _table(samples: Records, shared: dict[str, tuple[pa.Array, Int64s]], tenants
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, **rest}),
     }
-    hashes = content_hash([columns[name] for name in _HASHED], rows)
+    hashes = content_hash(columns, _HASHED, context.canonical)
     columns["content_hash"] = tell_twins_apart(hashes, samples.request_of)
     return pa.Table.from_arrays([columns[name] for name in PROFILE_SCHEMA.names], schema=PROFILE_SCHEMA)
 

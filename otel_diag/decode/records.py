@@ -58,11 +58,12 @@ class Context:
     """What stands around rows, one row each.
 
     ``columns``: ``service``, ``scope_name``, ``scope_version`` and ``resource_attributes``. ``rest``: JSON of what they
-    do not hold, null where that is nothing, by its member of ``otlp_rest``. ``resource_attributes`` has one owner a
-    resource, and ``to_resource`` is the resource of each row.
+    do not hold, null where that is nothing, by its member of ``otlp_rest``. ``canonical``: what stands for a column in
+    the content hash. ``resource_attributes`` has one owner a resource, and ``to_resource`` is the resource of each row.
     """
 
     columns: dict[str, pa.Array]
+    canonical: dict[str, pa.Array]
     rest: dict[str, pa.Array]
     resource_attributes: FlatAttributes
     to_resource: pa.Array
@@ -136,10 +137,11 @@ class Records:
         resource = field(self.resources, "resource")
         scope = field(self.scopes, "scope")
         attributes = FlatAttributes.of(field(resource, "attributes"))
+        texts = attributes.texts()
         services = pc.coalesce(semconv.read(_SERVICE, attributes), text(UNKNOWN_SERVICE))
         of_resource = {
             "service": services,
-            "resource_attributes": attributes.json(),
+            "resource_attributes": texts.sent,
             "resource": _resource_rest(self.resources, resource),
         }
         of_scope = {
@@ -157,7 +159,9 @@ class Records:
         columns = {name: take(column, to_resource) for name, column in of_resource.items()}
         columns |= {name: take(column, to_scope) for name, column in of_scope.items()}
         rest = {name: columns.pop(name) for name in ("resource", "scope")}
-        return Context(columns, rest, attributes, to_resource)
+        same = texts.canonical is texts.sent
+        canonical = columns["resource_attributes"] if same else take(texts.canonical, to_resource)
+        return Context(columns, {"resource_attributes": canonical}, rest, attributes, to_resource)
 
 
 _SERVICE: Final = semconv.Column(pa.string(), ("service.name",))
@@ -275,11 +279,16 @@ def timestamps(nanos: UInt64s) -> pa.Array:
 # Content hash.
 
 
-def content_hash(columns: Sequence[pa.Array], rows: int) -> pa.Array:
-    """xxh3 of each row's values in order, each ended by U+0000, which no stored text contains (absent = empty)."""
+def content_hash(columns: Mapping[str, pa.Array], names: Sequence[str], canonical: Mapping[str, pa.Array]) -> pa.Array:
+    """xxh3 of each row's values of these columns, each ended by U+0000, which no stored text contains (absent = empty).
+
+    ``canonical`` has what to hash in a column's place, see :class:`~otel_diag.decode.attributes.JsonTexts`.
+    """
+    found = [canonical.get(name, columns[name]) for name in names]
+    rows = len(found[0])
     if not rows:
         return pa.array([], pa.int64())
-    texts = [column if column.type == pa.string() else column.cast(pa.string()) for column in columns]
+    texts = [column if column.type == pa.string() else column.cast(pa.string()) for column in found]
     contents = pc.binary_join_element_wise(*texts, text("\0"), null_handling="replace", null_replacement="")
     # A Python loop over one buffer costs about 0.3 us a row; hashing column by column in numpy costs more.
     data = memoryview(contents.buffers()[2])

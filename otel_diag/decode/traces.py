@@ -73,6 +73,7 @@ def _table(records: Records, tenants: pa.Array) -> pa.Table:
     rows = len(spans)
     context = records.context()
     attributes = FlatAttributes.of(field(spans, "attributes"))
+    texts = attributes.texts()
     kinds = enum_names(field(spans, "kind"), KINDS)
     status = field(spans, "status")
     status_codes = pc.fill_null(field(status, "code"), pa.scalar(0, pa.int32()))
@@ -99,7 +100,7 @@ def _table(records: Records, tenants: pa.Array) -> pa.Table:
         "error_type": outcome.error_type,
         "error_message": outcome.error_message,
         **_times(start.to_numpy(), end.to_numpy()),
-        "attributes": attributes.json(),
+        "attributes": texts.sent,
         "events": events,
         "links": _links(field(spans, "links")),
         "status_code": status_codes,
@@ -110,7 +111,7 @@ def _table(records: Records, tenants: pa.Array) -> pa.Table:
         **context.columns,
         "otlp_rest": otlp_rest(rows, {**context.rest, **_dropped(spans)}),
     }
-    columns["content_hash"] = content_hash([columns[name] for name in SPAN_ON_WIRE], rows)
+    columns["content_hash"] = content_hash(columns, SPAN_ON_WIRE, context.canonical | {"attributes": texts.canonical})
     return pa.Table.from_arrays([columns[name] for name in SPAN_SCHEMA.names], schema=SPAN_SCHEMA)
 
 

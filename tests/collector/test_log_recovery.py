@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,20 @@ def test_lines_of_printed_spans_become_log_records_and_spans(log_collector: Path
     assert found == [["modal-app", body] for body in (started, ended, ended)]
     assert ["modal-app", f"{1:08x}".ljust(32, "0"), 1500.0, 20] in spans
     assert time == 1_795_317_700_500_000_000
+
+
+def test_a_line_with_a_time_is_stored_once_however_often_it_is_read(log_collector: Path, tmp_path: Path) -> None:
+    """Attributes come in another order each time: the receiver keeps them in a map."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    append(logs / "a.log", *(f"{timestamp(number)} {ENDED.format(number=number)}" for number in range(100)))
+    with serving(f"duckdb:///{tmp_path / 'store.duckdb'}") as server, recovering(log_collector, server, logs) as it:
+        for _ in range(3):
+            until(lambda: it.metric("otelcol_exporter_sent_log_records_total") == 100)
+            it.end(signal.SIGTERM)
+            shutil.rmtree(it.directory / "otelcol-data/log-recovery/offsets")
+            it.start()
+        assert server.count("log_records") == 100
 
 
 def test_a_collector_that_is_killed_loses_no_line(log_collector: Path, tmp_path: Path) -> None:

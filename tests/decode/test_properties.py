@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pytest
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from sqlalchemy import JSON
 
 from otel_diag.decode.logs import LOGS
 from otel_diag.decode.metrics import METRICS
 from otel_diag.decode.profiles import PROFILES
-from otel_diag.decode.requests import Decoded
+from otel_diag.decode.requests import Decoded, Wire
 from otel_diag.decode.rows import table_to_spans
-from otel_diag.decode.traces import decode_traces
+from otel_diag.decode.traces import TRACES, decode_traces
 from otel_diag.model import SPAN_SCHEMA
 from otel_diag.store.schema import log_records, metric_points, profile_samples
 from tests.decode import rebuilt
@@ -70,6 +74,44 @@ def test_the_content_hash_depends_on_the_content_alone(request: ExportTraceServi
                 span.flags ^= 1
     changed = decode(request).batch["content_hash"].to_pylist()
     assert all(new != old for new, old in zip(changed, once, strict=True))
+
+
+MAPS = (
+    "Resource",
+    "Span",
+    "LogRecord",
+    "NumberDataPoint",
+    "SummaryDataPoint",
+    "HistogramDataPoint",
+    "ExponentialHistogramDataPoint",
+)
+"""Messages with attributes whose order makes no other record. Within them, a key-value list does not either."""
+
+
+def reorder(message: Message, within: bool = False) -> None:
+    """Turn maps round, all but the values of a repeated key, of which the first counts."""
+    name = message.DESCRIPTOR.name
+    within = within or name in MAPS
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        parts = [value] if isinstance(value, Message) else value
+        if field.message_type is KeyValue.DESCRIPTOR and within and (name in MAPS or name == "KeyValueList"):
+            value.sort(key=lambda pair: pair.key, reverse=True)
+        for part in parts:
+            reorder(part, within and name not in ("Event", "Link", "Exemplar"))
+
+
+@pytest.mark.parametrize(("wire", "sent"), [(TRACES, requests), (LOGS, log_requests), (METRICS, metric_requests)])
+@slow_to_generate
+@given(data=st.data())
+def test_the_content_hash_does_not_depend_on_the_order_of_attributes(
+    wire: Wire, sent: st.SearchStrategy[Message], data: st.DataObject
+) -> None:
+    request = data.draw(sent)
+    once = wire.decode_one(request.SerializeToString(), "default").batch["content_hash"].to_pylist()
+    reorder(request)
+    assert wire.decode_one(request.SerializeToString(), "default").batch["content_hash"].to_pylist() == once
 
 
 def stored_rows(decoded: Decoded) -> None:
