@@ -171,10 +171,12 @@ def _plain_object(members: dict[str, Any]) -> dict[str, Any]:
 # Whole columns.
 
 
-class JsonTexts(NamedTuple):
-    """The same as JSON twice: with the members of objects as they were ``sent``, and ``canonical``, in the order of
-    their keys. The second is for hashing: attributes are a map, and whoever builds them from one (the Collector's log
-    receivers do) sends them in another order the next time."""
+class Texts(NamedTuple):
+    """``sent``: JSON in the order of the wire. ``canonical``: as much in the order of the keys, not always JSON.
+
+    The second is for hashing: attributes are a map, and whoever builds them from one (the Collector's log receivers do)
+    sends them in another order the next time.
+    """
 
     sent: pa.Array
     canonical: pa.Array
@@ -212,17 +214,14 @@ class FlatAttributes:
         """One JSON object per owner, in the order of the wire."""
         return self._as_sent(_Bodies.of(self.values))
 
-    def texts(self) -> JsonTexts:
-        """:meth:`json` in both its forms."""
+    def texts(self) -> Texts:
+        """:meth:`json`, and what is the same for the same attributes in another order."""
         bodies = _Bodies.of(self.values)
         sent = self._as_sent(bodies)
         slots = self._slots(sorted(self.codes_by_key))
-        nested = _nested(self.values)
-        if not nested and (slots[1:] > slots[:-1]).all():
-            return JsonTexts(sent, sent)
         by_key = np.argsort(slots, kind="stable")
-        ordered = _Bodies.of(self.values, canonical=True) if nested else bodies
-        return JsonTexts(sent, self._objects(self.codes[by_key], ordered.take(by_key)))
+        ordered = _Bodies.of(self.values, canonical=True) if _nested(self.values) else bodies
+        return Texts(sent, self._in_order(by_key, ordered))
 
     def _slots(self, keys: Iterable[str]) -> Int64s:
         """A number for each attribute, by owner first and then by key, the keys in this order."""
@@ -230,16 +229,23 @@ class FlatAttributes:
         places[[self.codes_by_key[key] for key in keys]] = np.arange(len(places))
         return self.owners * len(places) + places[self.codes]
 
-    def _as_sent(self, bodies: _Bodies) -> pa.Array:
-        return _with_duplicates(self._objects(self.codes, bodies), self)
+    def _in_order(self, order: Int64s, bodies: _Bodies) -> pa.Array:
+        """Keys and values of each owner one after the other: an object without braces, its strings not closed."""
+        openings = texts_of([f",{key}{quote}" for key in self._keys() for quote in ("", '"')])
+        fragments = np.empty(2 * len(order), np.int64)
+        fragments[::2] = (self.codes * 2 + bodies.is_string)[order]
+        fragments[1::2] = bodies.at[order] + len(openings)
+        pool = pa.concat_arrays([openings, bodies.pool])
+        lists = pa.ListArray.from_arrays(pa.array(self.offsets * np.int32(2)), pool.take(pa.array(fragments)))
+        return pc.binary_join(lists, EMPTY_TEXT)
 
-    def _objects(self, codes: Int64s, bodies: _Bodies) -> pa.Array:
-        """One JSON object per owner, of the keys and values given for each of its attributes.
+    def _as_sent(self, bodies: _Bodies) -> pa.Array:
+        """One JSON object per owner.
 
         Every object is a list of fragments, two an attribute and one to close, taken from one pool and joined in one
         go: each text is copied twice.
         """
-        owner_count, count = len(self.offsets) - 1, len(codes)
+        owner_count, count = len(self.offsets) - 1, len(self.codes)
         if not count:
             return pa.repeat(text("{}"), owner_count)
         keys, is_string = self._keys(), bodies.is_string
@@ -257,11 +263,11 @@ class FlatAttributes:
         offsets = self.offsets.astype(np.int64) * 2 + np.arange(owner_count + 1)
         fragments = np.empty(offsets[-1], np.int64)
         at = np.arange(count) * 2 + self.owners
-        fragments[at] = (before * len(keys) + codes) * 2 + is_string
+        fragments[at] = (before * len(keys) + self.codes) * 2 + is_string
         fragments[at + 1] = bodies.at + len(openings) + 3
         fragments[offsets[1:] - 1] = len(openings) + closing
         lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pool.take(pa.array(fragments)))
-        return pc.binary_join(lists, EMPTY_TEXT)
+        return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), self)
 
     def _keys(self) -> list[str]:
         """What stands before the values, by code."""
@@ -280,10 +286,10 @@ def json_values(values: pa.StructArray) -> pa.Array:
     return _joined(values, _Bodies.of(values))
 
 
-def value_texts(values: pa.StructArray) -> JsonTexts:
-    """:func:`json_values` in both its forms."""
+def value_texts(values: pa.StructArray) -> Texts:
+    """:func:`json_values`, and what is the same for the same members in another order."""
     sent = json_values(values)
-    return JsonTexts(sent, _joined(values, _Bodies.of(values, canonical=True)) if _nested(values) else sent)
+    return Texts(sent, _joined(values, _Bodies.of(values, canonical=True)) if _nested(values) else sent)
 
 
 def _joined(values: pa.StructArray, bodies: _Bodies) -> pa.Array:
@@ -327,9 +333,6 @@ class _Bodies(NamedTuple):
             if name == "string_value":
                 is_string[found] = 1
         return cls(pa.concat_arrays(bodies), at, is_string)
-
-    def take(self, order: Int64s) -> _Bodies:
-        return _Bodies(self.pool, self.at[order], self.is_string[order])
 
 
 def _nested(values: pa.StructArray) -> bool:

@@ -159,9 +159,8 @@ class Records:
         columns = {name: take(column, to_resource) for name, column in of_resource.items()}
         columns |= {name: take(column, to_scope) for name, column in of_scope.items()}
         rest = {name: columns.pop(name) for name in ("resource", "scope")}
-        same = texts.canonical is texts.sent
-        canonical = columns["resource_attributes"] if same else take(texts.canonical, to_resource)
-        return Context(columns, {"resource_attributes": canonical}, rest, attributes, to_resource)
+        canonical = {"resource_attributes": take(texts.canonical, to_resource)}
+        return Context(columns, canonical, rest, attributes, to_resource)
 
 
 _SERVICE: Final = semconv.Column(pa.string(), ("service.name",))
@@ -282,7 +281,7 @@ def timestamps(nanos: UInt64s) -> pa.Array:
 def content_hash(columns: Mapping[str, pa.Array], names: Sequence[str], canonical: Mapping[str, pa.Array]) -> pa.Array:
     """xxh3 of each row's values of these columns, each ended by U+0000, which no stored text contains (absent = empty).
 
-    ``canonical`` has what to hash in a column's place, see :class:`~otel_diag.decode.attributes.JsonTexts`.
+    ``canonical`` has what to hash in a column's place, see :class:`~otel_diag.decode.attributes.Texts`.
     """
     found = [canonical.get(name, columns[name]) for name in names]
     rows = len(found[0])
