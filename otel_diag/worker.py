@@ -47,6 +47,9 @@ BUSY_REST = 9.0
 
 LONGEST_REST_SECONDS = 5.0
 
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Between two tries while the store takes nothing, say because its disk is full: each costs a whole batch."""
+
 
 @dataclass(slots=True)
 class WorkerCounters:
@@ -79,6 +82,12 @@ def backlog(store: Store, now: datetime) -> Backlog:
     (row,) = store.select(select(*totals), timeout_seconds=1.0).to_pylist()
     waited = max(0.0, (now - row["oldest"]).total_seconds()) if row["oldest"] else 0.0
     return Backlog(int(row["traces"]), waited)
+
+
+def pause(quiet_seconds: float, refused: int) -> float:
+    """Seconds until the worker looks again, after so many refusals of the store one after the other."""
+    usual = min(1.0, max(0.05, quiet_seconds / 4))
+    return min(usual * 2.0 ** min(refused, 16), _LONGEST_PAUSE_SECONDS)
 
 
 class Worker:
@@ -124,18 +133,20 @@ class Worker:
         return self.fold_quiet() or self.diagnose_suspects()
 
     def _run(self) -> None:
+        refused = 0
         while not self._stopping:
+            busy = False
             try:
                 busy = self.step()
+                refused = 0
             except Conflict:
                 self.counters.conflicts += 1
-                busy = False
             except Transient as error:
                 self.counters.failures += 1
+                refused += 1
                 log.warning("summaries wait for the store: %s", error)
-                busy = False
             if not busy:
-                self._wake.wait(min(1.0, max(0.05, self._settings.quiet_seconds / 4)))
+                self._wake.wait(pause(self._settings.quiet_seconds, refused))
 
     def fold_quiet(self) -> bool:
         """Fold one batch of quiet traces. False: there was none."""

@@ -31,7 +31,7 @@ from otel_diag.store.schema import (
     trace_summaries,
 )
 from otel_diag.summaries import fold_traces
-from otel_diag.worker import Backlog, Worker, backlog
+from otel_diag.worker import Backlog, Worker, backlog, pause
 from tests.e2e.processes import until
 from tests.query.conftest import later
 from tests.query.pipeline import NOW, Execution, healthy, send, send_bytes
@@ -312,3 +312,12 @@ def test_the_backlog_is_as_old_as_its_oldest_arrival(store: Store) -> None:
     waiting = backlog(store, datetime.now(UTC) + timedelta(hours=1))
     assert waiting.traces == 4
     assert 3_600 <= waiting.seconds < 3_660
+
+
+def test_the_worker_leaves_a_store_that_refuses_longer_and_longer() -> None:
+    """A whole batch is read again at each try: on a full disk that was two thirds of a processor."""
+    pauses = [pause(2.0, refused) for refused in range(12)]
+    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert set(pauses[4:]) == {5.0}
+    assert pause(60.0, 0) == 1.0
+    assert pause(0.0, 10_000) == 5.0
