@@ -18,7 +18,7 @@ from otel_diag.model import SPAN_SCHEMA
 from tests.decode.otlp import decode, exported, flattened
 
 START = 1_790_000_000_123_456_789
-CONTENT_HASH = -5840914336381785052
+CONTENT_HASH = 1469443574740291273
 
 
 def request_of(**span: Any) -> ExportTraceServiceRequest:
