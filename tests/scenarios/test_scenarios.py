@@ -215,14 +215,14 @@ def test_confidence_follows_its_formula() -> None:
 
     baseline = baseline_of(three_services().build() for _ in range(25))
     strength = 0.8  # of an error inside a service
-    assert confidence(judged(failing().build())) == pytest.approx(0.97 - 0.25 * 0.2)
+    assert confidence(judged(failing().build())) == pytest.approx(0.985 - 0.25 * 0.2)
     assert confidence(judged(failing().build(), still_arriving=True)) == pytest.approx(
-        0.97 - 0.25 * (1 - strength * 0.8), abs=1e-3
+        0.985 - 0.25 * (1 - strength * 0.8), abs=1e-3
     )
-    assert confidence(judged(failing().build(), baseline)) == pytest.approx(0.97 - 0.25 * 0.2 * 0.6)
+    assert confidence(judged(failing().build(), baseline)) == pytest.approx(0.985 - 0.25 * 0.2 * 0.6)
     orphaned = failing()
     orphaned.drafts[-2].drop()
-    assert confidence(judged(orphaned.build())) == pytest.approx(0.97 - 0.25 * (1 - strength * 0.9), abs=1e-3)
+    assert confidence(judged(orphaned.build())) == pytest.approx(0.985 - 0.25 * (1 - strength * 0.9), abs=1e-3)
 
 
 def test_an_event_in_sentry_is_found_and_changes_no_verdict() -> None:

@@ -1,7 +1,7 @@
 """From findings to one verdict, by the precedence table of spec/2, with a confidence that means what it says.
 
 doubt      = (1 - strength * quality) * (0.6 if corroborated else 1)
-confidence = 0.97 - 0.25 * doubt
+confidence = 0.985 - 0.25 * doubt
 
 ``strength``: the rule's own, in its source. ``quality``: 1, less 0.1 for orphans, 0.15 for a missing root, 0.2 while
 spans are arriving. Corroborated: another rule points at the same operation, or peers supplied the thresholds.
@@ -9,7 +9,7 @@ spans are arriving. Corroborated: another rule points at the same operation, or 
 Doubt orders the answers and decides whether there is one: above 0.65 the verdict is inconclusive. The second line turns
 it into the share of such answers that are right. Its slope was fitted on labelled executions of random systems
 (``python -m tests.scenarios.score``), where 98 % of the answers are right and those in most doubt 89 %; the level is
-lower than there by what systems of another origin may be worse.
+lower than there by what systems of another origin may be worse (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.model import RootCauseType
 
 _MOST_DOUBT: Final = 0.65
-_CEILING: Final = 0.97
+_CEILING: Final = 0.985
 _SLOPE: Final = 0.25
 _WEAK: Final = 0.6
 _ORDER: Final = {kind: position for position, kind in enumerate(RootCauseType)}
