@@ -212,26 +212,20 @@ class FlatAttributes:
 
     def json(self) -> pa.Array:
         """One JSON object per owner, in the order of the wire."""
-        return self._as_sent(_Bodies.of(self.values))
+        return self._as_sent(self._keys(), _Bodies.of(self.values))
 
     def texts(self) -> Texts:
         """:meth:`json`, and what is the same for the same attributes in another order."""
-        bodies = _Bodies.of(self.values)
-        sent = self._as_sent(bodies)
-        slots = self._slots(sorted(self.codes_by_key))
-        by_key = np.argsort(slots, kind="stable")
-        ordered = _Bodies.of(self.values, canonical=True) if _nested(self.values) else bodies
-        return Texts(sent, self._in_order(by_key, ordered))
+        keys, bodies = self._keys(), _Bodies.of(self.values)
+        places = np.empty(len(keys), np.int64)
+        places[[self.codes_by_key[key] for key in sorted(self.codes_by_key)]] = np.arange(len(keys))
+        by_key = np.argsort(self.owners * len(keys) + places[self.codes], kind="stable")
+        canonical = self._in_order(by_key, keys, bodies.canonical(self.values))
+        return Texts(self._as_sent(keys, bodies), canonical)
 
-    def _slots(self, keys: Iterable[str]) -> Int64s:
-        """A number for each attribute, by owner first and then by key, the keys in this order."""
-        places = np.empty(len(self.codes_by_key), np.int64)
-        places[[self.codes_by_key[key] for key in keys]] = np.arange(len(places))
-        return self.owners * len(places) + places[self.codes]
-
-    def _in_order(self, order: Int64s, bodies: _Bodies) -> pa.Array:
+    def _in_order(self, order: Int64s, keys: list[str], bodies: _Bodies) -> pa.Array:
         """Keys and values of each owner one after the other: an object without braces, its strings not closed."""
-        openings = texts_of([f",{key}{quote}" for key in self._keys() for quote in ("", '"')])
+        openings = texts_of([f",{key}{quote}" for key in keys for quote in ("", '"')])
         fragments = np.empty(2 * len(order), np.int64)
         fragments[::2] = (self.codes * 2 + bodies.is_string)[order]
         fragments[1::2] = bodies.at[order] + len(openings)
@@ -239,7 +233,7 @@ class FlatAttributes:
         lists = pa.ListArray.from_arrays(pa.array(self.offsets * np.int32(2)), pool.take(pa.array(fragments)))
         return pc.binary_join(lists, EMPTY_TEXT)
 
-    def _as_sent(self, bodies: _Bodies) -> pa.Array:
+    def _as_sent(self, keys: list[str], bodies: _Bodies) -> pa.Array:
         """One JSON object per owner.
 
         Every object is a list of fragments, two an attribute and one to close, taken from one pool and joined in one
@@ -248,7 +242,7 @@ class FlatAttributes:
         owner_count, count = len(self.offsets) - 1, len(self.codes)
         if not count:
             return pa.repeat(text("{}"), owner_count)
-        keys, is_string = self._keys(), bodies.is_string
+        is_string = bodies.is_string
         # What comes before a value: the end of the value before it, the key, and a quote before a string.
         openings = [end + key + quote for end in ("{", ",", '",') for key in keys for quote in ("", '"')]
         pool = pa.concat_arrays([texts_of([*openings, "{}", "}", '"}']), bodies.pool])
@@ -267,7 +261,7 @@ class FlatAttributes:
         fragments[at + 1] = bodies.at + len(openings) + 3
         fragments[offsets[1:] - 1] = len(openings) + closing
         lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pool.take(pa.array(fragments)))
-        return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), self)
+        return _with_duplicates(pc.binary_join(lists, EMPTY_TEXT), keys, self)
 
     def _keys(self) -> list[str]:
         """What stands before the values, by code."""
@@ -288,8 +282,10 @@ def json_values(values: pa.StructArray) -> pa.Array:
 
 def value_texts(values: pa.StructArray) -> Texts:
     """:func:`json_values`, and what is the same for the same members in another order."""
-    sent = json_values(values)
-    return Texts(sent, _joined(values, _Bodies.of(values, canonical=True)) if _nested(values) else sent)
+    bodies = _Bodies.of(values)
+    canonical = bodies.canonical(values)
+    sent = _joined(values, bodies)
+    return Texts(sent, sent if canonical is bodies else _joined(values, canonical))
 
 
 def _joined(values: pa.StructArray, bodies: _Bodies) -> pa.Array:
@@ -315,29 +311,38 @@ class _Bodies(NamedTuple):
     is_string: npt.NDArray[np.int8]
 
     @classmethod
-    def of(cls, values: pa.StructArray, canonical: bool = False) -> _Bodies:
-        """``canonical``: with the members of nested objects in the order of their keys."""
+    def of(cls, values: pa.StructArray) -> _Bodies:
         rows = len(values)
-        bodies = [texts_of(["null"])]
-        at = np.zeros(rows, np.int64)
-        is_string = np.zeros(rows, np.int8)
-        filled = 1
-        for name, encode in (_CANONICAL_ENCODERS if canonical else _ENCODERS).items():
+        nothing = cls(texts_of(["null"]), np.zeros(rows, np.int64), np.zeros(rows, np.int8))
+        return nothing._encoded(values, _ENCODERS)
+
+    def canonical(self, values: pa.StructArray) -> _Bodies:
+        """With the members of objects in the order of their keys; itself where there is no object."""
+        encoders = {name: encode for name, encode in _CANONICAL_ENCODERS.items() if self._objects(field(values, name))}
+        return self._encoded(values, encoders)
+
+    def _objects(self, column: pa.Array) -> bool:
+        """Whether there may be an object in a member of the values: encoding again in Python is for few."""
+        if column.null_count == len(column):
+            return False
+        texts = self.pool.take(pa.array(self.at[column.is_valid().to_numpy(zero_copy_only=False)]))
+        return bool(pc.any(pc.match_substring(texts, "{")).as_py())
+
+    def _encoded(self, values: pa.StructArray, encoders: Mapping[str, Callable[[pa.Array], pa.Array]]) -> _Bodies:
+        """With the texts of these members of the oneof, where a value has one."""
+        pools, at, is_string = [self.pool], self.at.copy(), self.is_string.copy()
+        filled = len(self.pool)
+        for name, encode in encoders.items():
             column = field(values, name)
-            if column.null_count == rows:
+            if column.null_count == len(column):
                 continue
             found = column.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
-            bodies.append(encode(column.drop_null()))
+            pools.append(encode(column.drop_null()))
             at[found] = np.arange(filled, filled + len(found))
             filled += len(found)
             if name == "string_value":
                 is_string[found] = 1
-        return cls(pa.concat_arrays(bodies), at, is_string)
-
-
-def _nested(values: pa.StructArray) -> bool:
-    """Whether any AnyValue may have members of its own."""
-    return any(field(values, name).null_count < len(values) for name in ("array_value", "kvlist_value"))
+        return _Bodies(pa.concat_arrays(pools), at, is_string) if len(pools) > 1 else self
 
 
 def _double_texts(column: pa.Array) -> pa.Array:
@@ -398,30 +403,29 @@ _ENCODERS: Final[dict[str, Callable[[pa.Array], pa.Array]]] = {
 }
 """Member of the value's oneof -> JSON text of a column without nulls; strings without their quotes."""
 
-_CANONICAL_ENCODERS: Final = _ENCODERS | {
+_CANONICAL_ENCODERS: Final = {
     "array_value": partial(_array_texts, canonical=True),
     "kvlist_value": partial(_kvlist_texts, canonical=True),
 }
 
 
-def _with_duplicates(objects: pa.Array, flat: FlatAttributes) -> pa.Array:
+def _with_duplicates(objects: pa.Array, keys: list[str], flat: FlatAttributes) -> pa.Array:
     """Rewrite the objects of owners that repeat a key; usually there is none."""
-    slots = flat._slots(flat.codes_by_key)
+    slots = flat.owners * len(keys) + flat.codes
     if (slots[1:] > slots[:-1]).all():  # the keys of all owners are in one order, as they often are
         return objects
     ordered = np.sort(slots)
-    repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(flat.codes_by_key))
+    repeating = np.unique(ordered[1:][ordered[1:] == ordered[:-1]] // len(keys))
     if not len(repeating):
         return objects
-    rewritten = [_object_with_duplicates(flat, owner) for owner in repeating.tolist()]
+    rewritten = [_object_with_duplicates(keys, flat, owner) for owner in repeating.tolist()]
     mask = np.zeros(len(objects), bool)
     mask[repeating] = True
     return pc.replace_with_mask(objects, pa.array(mask), texts_of(rewritten))
 
 
-def _object_with_duplicates(flat: FlatAttributes, owner: int) -> str:
+def _object_with_duplicates(keys: list[str], flat: FlatAttributes, owner: int) -> str:
     first, last = int(flat.offsets[owner]), int(flat.offsets[owner + 1])
-    keys = flat._keys()
     seen: set[int] = set()
     members: list[str] = []
     repeated: list[str] = []
