@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 from mcp.client.stdio import StdioServerParameters
 
 PROGRAM = [sys.executable, "-m", "otel_diag.present.cli"]
 ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--port", "0"]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+"""What takes longer hangs. Much longer than anything takes here: a shared machine can stand still for a while."""
 
 T = TypeVar("T")
 
 
 def environment() -> dict[str, str]:
     """Ours without anybody's settings, and with traces that settle soon."""
-    foreign = ("OTEL_", "DATABASE_URL", "DEMO_EXIT")
+    foreign = ("OTEL_", "DATABASE_URL", "DEMO_EXIT", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"OTEL_DIAG_QUIET_SECONDS": "0.2", "OTEL_DIAG_SETTLE_SECONDS": "1"}
 
@@ -40,17 +43,33 @@ def until(condition: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) 
     return value
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """One run of ``otel-diag``, without a terminal."""
-    return subprocess.run(
-        [*PROGRAM, *map(str, words)],
-        capture_output=True,
-        text=True,
+def finished(words: Sequence[str], directory: str | Path) -> subprocess.CompletedProcess[str]:
+    """A program run to its end, without a terminal.
+
+    Fails when it hangs, and says where: each of its processes writes what its threads are at.
+    """
+    process = subprocess.Popen(
+        words,
         stdin=subprocess.DEVNULL,
-        timeout=PATIENCE_SECONDS,
-        env=environment(),
-        cwd=tempfile.gettempdir(),  # where no otel-diag.toml is
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | {"PYTHONFAULTHANDLER": "1"},
+        cwd=directory,
+        start_new_session=True,
     )
+    try:
+        out, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)
+        out, errors = process.communicate()
+        pytest.fail(f"It has not ended: {' '.join(words)}\n{out}\n{errors}")
+    return subprocess.CompletedProcess(words, process.returncode, out, errors)
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """One run of ``otel-diag``."""
+    return finished([*PROGRAM, *map(str, words)], tempfile.gettempdir())  # where no otel-diag.toml is
 
 
 def answer_of(*words: object) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.e2e.processes import PATIENCE_SECONDS, answer_of, environment
+from tests.e2e.processes import answer_of, finished
 
 SHOP = """
 import asyncio
@@ -153,14 +152,8 @@ def printed(directory: Path, *words: str, code: str = SHOP) -> str:
     """What pytest prints about the tests in a directory of their own."""
     (directory / "pytest.ini").touch()
     (directory / "test_shop.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *words],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env=environment(),
-        cwd=directory,
-    )
+    pytest_ = [sys.executable, "-W", "ignore", "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
+    done = finished([*pytest_, *words], directory)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
 
@@ -274,6 +267,37 @@ trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "its
     output = printed(tmp_path, "--otel-diag", "-k", "test_checkout")
     assert "its-own-name.POST /charge could not reach payments" in output
     assert "Overriding" not in output
+
+
+def test_a_span_that_ends_while_the_others_are_read_stops_nothing(tmp_path: Path) -> None:
+    code = """
+import signal
+
+import pytest
+from opentelemetry import trace
+
+tracer = trace.get_tracer("shop")
+
+def alarm(*_):
+    tracer.start_span("alarm").end()
+    signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
+@pytest.fixture
+def alarms():
+    signal.signal(signal.SIGALRM, alarm)
+    alarm()
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+def test_interrupted(alarms):
+    for _ in range(5_000):
+        tracer.start_span("step").end()
+    raise AssertionError("read now")
+"""
+    output = printed(tmp_path, "--otel-diag", code=code)
+    assert "1 failed" in output
+    (path,) = files(tmp_path / ".otel-diag").values()
+    assert names_of(path) == {"test_shop.py::test_interrupted", "step", "alarm"}
 
 
 def test_traces_that_cannot_be_written_are_diagnosed_all_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -40,7 +40,6 @@ from otel_diag.model import (
     TimelineEntry,
     TraceDiff,
 )
-from otel_diag.present.cli.transfer import Imported
 from otel_diag.present.text import (
     STATUS_MARKS,
     age,
@@ -61,6 +60,9 @@ from otel_diag.present.text import (
     trait_shares,
     unusual,
 )
+
+if TYPE_CHECKING:
+    from otel_diag.present.cli.transfer import Imported
 
 MAX_SPANS: Final = 100
 MAX_BROKEN: Final = 5
