@@ -21,8 +21,7 @@ from mcp.client.stdio import StdioServerParameters
 
 PROGRAM = [sys.executable, "-m", "otel_diag.present.cli"]
 ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--port", "0"]
-PATIENCE_SECONDS = 120.0
-"""What takes longer hangs. Much longer than anything takes here: a shared machine can stand still for a while."""
+PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 

@@ -153,7 +153,8 @@ def printed(directory: Path, *words: str, code: str = SHOP) -> str:
     (directory / "pytest.ini").touch()
     (directory / "test_shop.py").write_text(code)
     pytest_ = [sys.executable, "-W", "ignore", "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
-    done = finished([*pytest_, *words], directory)
+    # Elsewhere it would remove what earlier runs of this suite left, tens of thousands of files, before it ends.
+    done = finished([*pytest_, "--basetemp", str(directory / "temporary"), *words], directory)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
 
