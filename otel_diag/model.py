@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-ENGINE_VERSION: Final = "2"
+ENGINE_VERSION: Final = "3"
 """Part of the key of a stored diagnosis: raise it when judgement changes, or what a report says of it, and old verdicts
 are recomputed."""
 

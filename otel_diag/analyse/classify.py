@@ -87,6 +87,9 @@ _SCARCE = (
     r"vram|inodes?|swap"
 )
 _CONTAINER = r"containers?|workers?|tasks?|pods?|instances?|nodes?|replicas?|sandbox(?:es)?|vms?|machines?|function"
+_PROCESS: Final = re.compile(r"\b(?:workers?|tasks?|process(?:es)?)\b", re.IGNORECASE)
+"""Of an application (Celery's, Ray's): they die within a container that lives on. Modal calls containers so, too."""
+
 _LOST = (
     r"lost|kill(?:ed)?|terminat\w+|evict\w*|died|disappear\w*|crash\w*|exit(?:ed)?|vanish\w*|reclaim\w*|stopped|"
     r"shut(?:ting)? ?down|preempt\w*|interrupt\w*"
@@ -99,17 +102,21 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             ErrorKind.RESOURCE,
             (
                 r"out.?of.?(?:\w+ )?memory|\boom\b|oom.?kill|cannot allocate|allocation fail|bad.?alloc|enomem",
-                r"memory ?error|\bmemory (?:limit|allocation|pressure)|java heap|heap space|cuda.{0,20}memory",
+                r"memory ?error|\bmemory (?:limit|allocation|pressure)|java heap|heap space",
+                r"cuda(?!.{0,20}illegal).{0,20}memory",
+                r"max\w* queue (?:size|length|depth)|queue (?:is )?(?:full|at capacity)|back-?pressure",
                 r"no space left|enospc|disk (?:is )?full|disk quota|volume (?:is )?full|storage (?:is )?full",
                 r"too many open|emfile|enfile|file descriptors? (?:limit|exhaust)",
                 r"too many (?:clients|connections|threads|processes)|can'?t start new thread|pool ?timeout",
-                rf"\b(?:{_SCARCE})\b(?:\W+\w+){{0,3}}?\W+(?:exhaust|deplet|used up)",
+                rf"\b(?:{_SCARCE})\b(?:\W+\w+){{0,4}}?\W+(?:exhaust|deplet|used up)|\bout of resources?",
                 (
                     rf"(?:exhaust\w*|deplet\w*|insufficient|ran out of|run out of|not enough|no more|no free)"
                     rf"(?:\W+\w+){{0,3}}?\W+(?:{_SCARCE})\b"
                 ),
                 r"resource exhausted|resource temporarily unavailable|exit (?:code|status) 137|queue ?pool limit",
                 r"connection pool (?:is )?(?:full|limit|exhaust)|connection slots",
+                r"connections? from the pool|pooled connections",
+                r"pool\b.{0,40} connection is not available",
                 r"max\w* number of (?:clients|connections)",
             ),
         ),
@@ -118,7 +125,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             (
                 r"rate.?limit|too many requests|throttl|quota|requests? per|tokens? per (?:min|sec|day|hour)",
                 r"throughput.{0,20}exceed|slow ?down|over.?limit|usage (?:cap|limit)|concurrency limit|retry.?after",
-                r"request limit|\b429\b",
+                r"request limit|\b429\b|rate exceeded|^limit exceeded",
             ),
         ),
         (
@@ -145,7 +152,7 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
             (
                 r"\btls\b|\bssl|certificate|handshake|x509|name resolution|getaddrinfo|\bdns\b|nxdomain|enotfound",
                 r"name or service not known|no such host|gai ?error|host not found|nodename|hostname",
-                r"resolve(?! placeholder)",
+                r"resolve(?! placeholder| setting| config)|pkix|cert ?path",
                 r"\blookup [\w.-]+(?: on \S+)?: (?!key)",
                 r"refused|econn|ehostunreach|enetunreach|no route|unreachable|unknown host",
             ),
@@ -168,6 +175,9 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
                 r"client (?:is |was |has )?(?:not|never|un)[ -]?(?:been )?(?:initiali[sz]ed|set|connected|configured)",
                 r"uninitiali[sz]ed client|client is none|no default (?:client|endpoint|url)|in (?:the )?config",
                 r"(?:settings?|config\w*|variable) [`'\"]?\w+[`'\"]?(?: \w+){0,3} (?:missing|required|absent)",
+                r"missing (?:app|encryption) key|connection ?string(?: \w+)? (?:has|is|was) (?:not|empty|missing|null)",
+                r"unsupported protocol|missing an '?https?://|no scheme supplied|\btoken (?:is )?missing",
+                r"\bno (?:\w+ ){0,3}(?:key|secret|endpoint|url) (?:\w+ ){0,2}(?:specified|provided|given|defined)",
                 r"resolve placeholder|(?:is|was|are) not configured|\bno (?:option|section) error",
             ),
         ),
@@ -206,7 +216,8 @@ _WORDS: Final[tuple[tuple[ErrorKind, re.Pattern[str]], ...]] = tuple(
         (
             ErrorKind.CONNECTION,
             (
-                r"connection|connect (?:error|exception)|connector|disconnect|broken ?pipe|epipe|\beof\b|socket",
+                r"connection|connect (?:error|exception)|connector|disconnect|broken ?pipe|epipe|\beof\b",
+                r"socket(?!, malloc)",
                 r"reset by|peer closed",
                 r"remote (?:end|host|protocol|peer)|(?:cannot|could not|unable to|failed to) (?:\w+ )?connect",
                 r"(?:cannot|could not|unable to|failed to) (?:\w+ )?reach",
@@ -259,8 +270,13 @@ _TYPE_IN_TEXT: Final = re.compile(r"((?:[\w$]+[.:]+)*[A-Z][a-z0-9]+(?:[A-Z][A-Za
 
 _DEADLINE_TYPE: Final = re.compile(r"\btime(?:d)? ?out|\bdeadline", re.IGNORECASE)
 _SETTINGS: Final = re.compile(r"\b(?:for|in|of) \w*(?:Settings|Config)\b|\bOptions Validation")
-_IN_ENVIRONMENT: Final = re.compile(r"\benv\b|environment|\bsettings?\b|config|connection string", re.IGNORECASE)
+_IN_ENVIRONMENT: Final = re.compile(
+    r"\benv\b|environment|\bsettings?\b|config|connection ?string|placeholder", re.IGNORECASE
+)
 """A validator that complains about settings: ``1 validation error for Settings``, ``X_URL is required in env``."""
+
+_NOT_CONFIGURED: Final = re.compile(r"\b(?:not|un)[ -]?configured\b|resolve placeholder", re.IGNORECASE)
+"""An argument is invalid (PHP, Java) that names what was never set up."""
 
 _PACKAGE: Final = re.compile(r"\bvalidat(?:ion|or|ors)\b|\brate_?limit", re.IGNORECASE)
 """Packages that say what their types do not: ``javax.validation.ConstraintViolationException``."""
@@ -278,6 +294,18 @@ _HTTP_STATUS: Final = re.compile(
     r"^\W*([45]\d\d)\b",
     re.IGNORECASE,
 )
+_ENVOY_FLAGS: Final = {
+    "UF": "connection to the upstream was refused or failed",
+    "UH": "no healthy upstream: none is reachable, or all are unreachable",
+    "UC": "the upstream closed the connection",
+    "UO": "the upstream's connection pool is exhausted",
+    "UT": "the upstream request timed out",
+    "NR": "no route is configured",
+    "RL": "rate limited",
+    "DC": "the client disconnected",
+}
+"""Why Envoy answered by itself (``%RESPONSE_FLAGS%`` in its documentation): often all that its spans say."""
+
 _HTTP_ATTRIBUTES = ("http.response.status_code", "http.status_code")
 _GRPC_ATTRIBUTES = ("rpc.grpc.status_code", "rpc.response.status_code")
 _ANSWERS = frozenset((*_HTTP_ATTRIBUTES, *_GRPC_ATTRIBUTES))
@@ -328,8 +356,9 @@ def error_type_of(span: Span) -> str:
 
 
 def error_text(span: Span) -> str:
-    """The message of the span's failure, from its status or its exception event; '' without one."""
-    return span.error_message or str(_exception_attribute(span, "exception.message") or "")
+    """The message of the span's failure, from its status, its exception event or Envoy's flags; '' without one."""
+    said = span.error_message or str(_exception_attribute(span, "exception.message") or "")
+    return said or _ENVOY_FLAGS.get(str(span.attributes.get("response_flags", "")).partition(",")[0], "")
 
 
 def _exception_attribute(span: Span, name: str) -> Any:
@@ -353,6 +382,19 @@ def classify(span: Span) -> ErrorSign:
     return sign
 
 
+def classify_code(span: Span) -> ErrorSign | None:
+    """What the code alone says that the span was answered with; None without one, or of one that says little."""
+    for code, table, name in ((http_status(span), _HTTP, "HTTP"), (grpc_status(span), _GRPC, "gRPC")):
+        if code is not None and code in table:
+            return ErrorSign(table[code], 0.95, f"{name} {code}")
+    return None
+
+
+def tells_of_a_process(sign: ErrorSign) -> bool:
+    """Whether what was lost is a process of an application rather than what it ran in."""
+    return _PROCESS.search(sign.because) is not None
+
+
 def classify_text(message: str | None, *, timed_out: bool = False) -> ErrorSign:
     """As :func:`classify`, for an error known by its message alone."""
     prefixed = _TYPE_IN_TEXT.match(message or "")
@@ -372,7 +414,7 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
         if code is None or code not in table:
             continue
         kind = table[code]
-        if kind == ErrorKind.RESOURCE and worded.kind == ErrorKind.RATE_LIMIT:
+        if kind in (ErrorKind.RESOURCE, ErrorKind.VALIDATION) and worded.kind == ErrorKind.RATE_LIMIT:
             return worded
         if kind in _VAGUE_CODES and worded.kind not in (ErrorKind.GENERIC, ErrorKind.NONE, ErrorKind.CONNECTION):
             return worded
@@ -396,6 +438,8 @@ def _by_words(type_words: str, message: str) -> ErrorSign:
         about = _SETTINGS.search(type_words) or _SETTINGS.search(message) or _SETTING_NAME.search(message)
         if about and (about.re is _SETTINGS or _IN_ENVIRONMENT.search(message)):
             return ErrorSign(ErrorKind.CONFIGURATION, 0.75, about.group(0))
+    if typed is not None and typed.kind == ErrorKind.VALIDATION and _NOT_CONFIGURED.search(message):
+        return ErrorSign(ErrorKind.CONFIGURATION, 0.75, message)
     if typed is not None:
         return said if said is not None and said.kind in _MORE_PRECISE.get(typed.kind, ()) else typed
     return said or _setting(type_words, message) or _unset(type_words, message) or _other(type_words, message)

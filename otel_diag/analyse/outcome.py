@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import digits
 
@@ -16,11 +16,13 @@ from otel_diag.analyse.classify import (
     classify,
     error_text,
     error_type_of,
+    http_status,
     is_error,
     was_answered_with_error,
 )
+from otel_diag.analyse.replies import rehung
 from otel_diag.analyse.skew import is_hop
-from otel_diag.analyse.tree import Times, Tree
+from otel_diag.analyse.tree import NO_PARENT, Times, Tree
 from otel_diag.model import Span, Status, Trace
 
 _SEVERITY = (Status.COMPLETED, Status.RUNNING, Status.FAILED, Status.TIMEOUT)
@@ -48,7 +50,8 @@ _SYMPTOMS = frozenset(
 class Outcome:
     """``root``: index of the span that speaks for the execution, None without spans.
 
-    ``chain``: from the root to the deepest span whose error propagated to it; empty unless a span failed.
+    ``chain``: from the root, or from the message whose work failed after it, to the deepest span whose error
+    propagated to there; empty unless a span failed.
     """
 
     root: int | None
@@ -81,9 +84,53 @@ def outcome_of(trace: Trace, tree: Tree, times: Times) -> Outcome:
     if trace.declared is not None and (trace.declared.status.is_failure or status == Status.RUNNING):
         status = trace.declared.status
     chain = failing_chain(tree, times, root) if is_error(tree.spans[root]) else ()
+    if not chain and status == Status.COMPLETED and (failed := _failed_later(tree, times, root)) is not None:
+        status = max(tree.spans[failed].status, Status.FAILED, key=_SEVERITY.index)
+        chain = failing_chain(tree, times, failed)
     if not chain and status.is_failure:
         chain = _chain_below(tree, times, root)
     return Outcome(root, status, chain)
+
+
+def unawaited(tree: Tree, times: Times, root: int) -> list[int]:
+    """The spans, in start order, that begin what a message set off and that end after the root: nobody above them
+    learns how it ends, so they speak for themselves."""
+    begun = [n for n, sender in _set_off(tree).items() if times[n][1] > max(times[root][1], times[sender][1])]
+    awaited = rehung(tree, times) if begun else {}
+    return [node for node in begun if node not in awaited]
+
+
+def _set_off(tree: Tree) -> dict[int, int]:
+    """{span that begins what a message set off: the span that sent it, by parent or by link}"""
+    caused = tree.linked_parents()
+    found = {}
+    for node, span in enumerate(tree.spans):
+        sender = tree.parents[node] if tree.parents[node] != NO_PARENT else caused.get(node, NO_PARENT)
+        if sender == NO_PARENT or (span.kind != "consumer" and tree.spans[sender].kind != "producer"):
+            continue
+        if is_hop(tree.spans[sender], span):
+            found[node] = sender
+    return found
+
+
+def _failed_later(tree: Tree, times: Times, root: int) -> int | None:
+    """The first of what messages set off that failed in the end, after the root."""
+    failed = [node for node in unawaited(tree, times, root) if is_error(tree.spans[node])]
+    if not failed:
+        return None
+    set_off = _set_off(tree)
+    failed = [node for node in failed if not _was_delivered_again(tree, times, node, set_off)]
+    return min(failed, key=lambda node: times[node][1], default=None)
+
+
+def _was_delivered_again(tree: Tree, times: Times, failed: int, set_off: Mapping[int, int]) -> bool:
+    """Whether the same work was done with success later: by the broker's redelivery, or sent again from within."""
+    again = [n for n, sender in set_off.items() if sender == set_off[failed] and times[n][0] >= times[failed][1]]
+    name = call_name(tree.spans[failed])
+    return any(
+        node != failed and call_name(tree.spans[node]) == name and not _unfinished_or_failed(tree.spans[node])
+        for node in (*again, *tree.walk(failed))
+    )
 
 
 def _chain_below(tree: Tree, times: Times, root: int) -> tuple[int, ...]:
@@ -245,7 +292,7 @@ def _same_error(parent: Span, child: Span) -> bool:
     told, said = error_text(parent), error_text(child)
     if told and not said:
         # A client span often has its status code and nothing else: "the router answered 502".
-        kind = error_type_of(child)
+        kind = error_type_of(child) or str(http_status(child) or "")
         return bool(kind) and re.search(rf"\b{re.escape(kind)}\b", told) is not None
     if not told:
         return bool(error_type_of(parent)) and error_type_of(parent) == error_type_of(child)

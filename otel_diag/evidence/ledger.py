@@ -104,7 +104,7 @@ class _Book:
         same = "" if len(alike) == len(baseline.peers) else " with the same spans"
         slow = f"; more than {limit:,.0f} ms counts as slow" if limit is not None else ""
         yield _claim(
-            f"it took {self.ctx.wall_ms:,.0f} ms; {_counted(took, 'comparable successful execution')}{same} took "
+            f"it took {self.ctx.whole_ms:,.0f} ms; {_counted(took, 'comparable successful execution')}{same} took "
             f"{median(took):,.0f} ms at the median, {max(took):,.0f} ms at most{slow}",
             self.selects.durations(self.ctx.trace, baseline, scope, alike),
         )

@@ -94,11 +94,13 @@ def _incomplete_failure(ctx: Context) -> Iterable[Finding]:
     if node is None or ctx.sign.kind not in _VAGUE:
         return
     if ctx.is_call(node) and not ctx.callees(node) and ctx.is_instrumented(node):
-        yield not_here_yet(ctx, node)
+        if not ctx.failed_by_itself(node):
+            yield not_here_yet(ctx, node)
         return
     for hop in ctx.missing:
         if hop.reason != "never_called" and ctx.sign.kind == ErrorKind.NONE:
-            yield _incomplete(hop.service, hop.operation, hop.reason, hop.detail, 0.5, _ids_of(ctx, hop), _ends(hop))
+            # Firm: nothing else is said of the failure.
+            yield _incomplete(hop.service, hop.operation, hop.reason, hop.detail, 0.6, _ids_of(ctx, hop), _ends(hop))
             return
 
 

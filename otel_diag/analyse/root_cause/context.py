@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
 from otel_diag.analyse.baseline import MIN_EXECUTIONS, Baseline, OperationStats
 from otel_diag.analyse.calls import is_call, is_to_a_store, is_to_a_third_party, peer_names
-from otel_diag.analyse.classify import ErrorKind, ErrorSign, classify, classify_text, error_text, is_error
+from otel_diag.analyse.classify import (
+    ErrorKind,
+    ErrorSign,
+    classify,
+    classify_code,
+    classify_text,
+    error_text,
+    error_type_of,
+    http_status,
+    is_error,
+    tells_of_a_process,
+    was_answered_with_error,
+)
 from otel_diag.analyse.critical_path import critical_path, self_times
 from otel_diag.analyse.examined import Examined
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, callee_spans, missing_hops
-from otel_diag.analyse.outcome import Outcome, find_root, outcome_of
+from otel_diag.analyse.outcome import Outcome, find_root, outcome_of, unawaited
 from otel_diag.analyse.replies import rehung
 from otel_diag.analyse.skew import Skew, estimate_skew, is_hop
 from otel_diag.analyse.tree import NO_PARENT, Tree
@@ -27,6 +40,15 @@ _ADOPTION_WORK: Final = 2_000_000
 
 _MOST_READ: Final = 20_000
 """Characters of errors of spans that are no calls which are read for it: a thousand take some milliseconds."""
+
+_TURNED_AWAY: Final = frozenset({401, 403, 407})
+_TURNED_AWAY_TEXT: Final = re.compile(
+    r"unauthori[sz]ed|unauthenticated|forbidden|(?:permission|access) ?denied|\b(?:401|403|407)\b|"
+    r"auth(?:entication|orization)? ?(?:error|failed)",
+    re.IGNORECASE,
+)
+_AT_ONCE: Final = 0.1
+"""Of the usual time of a call: in less, its far end has not been at work."""
 
 _NO_SIGN: Final = ErrorSign(ErrorKind.NONE, 0.3, "")
 
@@ -94,6 +116,33 @@ class Context:
         return (end - start) / NANOS_PER_MS
 
     @cached_property
+    def after_root(self) -> tuple[int, ...]:
+        """What messages set off and what ends last, after the root: the last of it, what sent that, and so on up."""
+        late = set() if self.root is None else set(unawaited(self.tree, self.skew.times, self.root))
+        node = max(late, key=lambda n: (self.skew.times[n][1], -n), default=NO_PARENT)
+        found = []
+        while node != NO_PARENT:
+            if node in late:
+                found.append(node)
+            node = self.tree.parents[node]
+        return tuple(found)
+
+    @cached_property
+    def whole_ms(self) -> float:
+        """From the start of the root to the last end of it and of what messages set off."""
+        if self.root is None or not self.after_root:
+            return self.wall_ms
+        return (self.skew.times[self.after_root[0]][1] - self.skew.times[self.root][0]) / NANOS_PER_MS
+
+    @cached_property
+    def whole_critical_ms(self) -> dict[int, float]:
+        """Time on the critical path of the root and of each span of :attr:`after_root`, by span."""
+        totals = dict(self.critical_ms)
+        for node in self.after_root:
+            totals |= self.critical_below(node)
+        return totals
+
+    @cached_property
     def wall_ms(self) -> float:
         """First start to last end of the main tree, or what the runner recorded."""
         if self.root is not None:
@@ -119,12 +168,36 @@ class Context:
         """What the failure is about: the deepest error that says anything."""
         for node in reversed(self.chain):
             found = classify(self.span(node))
+            if found.kind == ErrorKind.GENERIC:
+                return self._answered(node) or found
+            if found.kind == ErrorKind.CONTAINER and tells_of_a_process(found) and not self._is_on_modal:
+                return replace(found, kind=ErrorKind.GENERIC)
             if found.kind != ErrorKind.NONE:
                 return found
         declared = self.trace.declared
         if declared is not None and declared.status.is_failure:
             return classify_text(declared.error_message, timed_out=declared.status == Status.TIMEOUT)
         return _NO_SIGN
+
+    def _answered(self, node: int) -> ErrorSign | None:
+        """What its service made of an error that does not say what it is about, where it answered that the input was
+        wrong (400, 422, INVALID_ARGUMENT)."""
+        service = self.span(node).service
+        while node != NO_PARENT and self.span(node).service == service:
+            if self.span(node).kind == "server":
+                found = classify_code(self.span(node))
+                return found if found is not None and found.kind == ErrorKind.VALIDATION else None
+            node = self.tree.parents[node]
+        return None
+
+    @cached_property
+    def _is_on_modal(self) -> bool:
+        return any(
+            "modal" in span.service.lower()
+            or span.operation.lower().startswith("modal")
+            or any(name.startswith("modal.") for name in span.attributes)
+            for span in self.tree.spans
+        )
 
     @cached_property
     def spans_by_id(self) -> dict[str, Span]:
@@ -209,6 +282,21 @@ class Context:
             return True
         return False if is_to_a_third_party(span) else None
 
+    def failed_by_itself(self, call: int) -> bool:
+        """Whether a failed call of ours, without a span of its far end, shows that none was made there: who asked was
+        turned away (401, 403, 407), or the caller's own code failed in a small part of the time the call usually takes.
+        """
+        span = self.span(call)
+        if (code := http_status(span)) is not None or was_answered_with_error(span):
+            return code in _TURNED_AWAY
+        if _TURNED_AWAY_TEXT.search(f"{error_type_of(span)} {error_text(span)}"):
+            return True
+        usual = self.baseline.operations.get((span.service, span.operation))
+        if usual is None or usual.count < FEWEST_PEERS or not error_type_of(span):
+            return False
+        own = classify(span).kind in (ErrorKind.GENERIC, ErrorKind.UNSET_CLIENT)
+        return own and self.ms(call) <= _AT_ONCE * usual.percentile(0.5)
+
     def unreached(self, node: int) -> tuple[str, str] | None:
         """(service, operation) of the first call that peers make from this span and that left no trace here."""
         return next(iter(self._unreached(node)), None)
@@ -237,13 +325,25 @@ class Context:
         return names[0] if names else "the callee"
 
     def expected_callee(self, node: int) -> tuple[str, str] | None:
-        """(service, operation) that answers this call in peers."""
+        """(service, operation) that answers this call in peers: whom it names, where calls share their name."""
+        if named := self._named(node):
+            return named
         if unreached := self.unreached(node):
             return unreached
         answered = self.baseline.template.callee_of(self.span(node).element)
         if answered is None:
             return None
         return self.baseline.split_element(answered[0], self.services)
+
+    def _named(self, node: int) -> tuple[str, str] | None:
+        span = self.span(node)
+        hosts = {re.split(r"[.:/]", name)[0] for name in peer_names(span)} | {*peer_names(span)}
+        answered = [
+            (share, self.baseline.split_element(callee, self.services))
+            for (caller, callee), share in self.baseline.template.hops.items()
+            if caller == span.element
+        ]
+        return max(((share, ends) for share, ends in answered if ends[0] in hosts), default=(0.0, None))[1]
 
 
 def build_context(examined: Examined, baseline: Baseline, *, now: datetime, still_arriving: bool) -> Context:

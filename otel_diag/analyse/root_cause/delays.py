@@ -13,7 +13,9 @@ from typing import Final
 
 from otel_diag.analyse.baseline import GAP_MS, OPERATION_MS, OperationStats
 from otel_diag.analyse.calls import words
+from otel_diag.analyse.classify import is_error
 from otel_diag.analyse.gaps import EXPECTED_SHARE, FEWEST_PEERS, queue_ms, send_gap_ms
+from otel_diag.analyse.outcome import call_name
 from otel_diag.analyse.root_cause.context import Context, Finding
 from otel_diag.analyse.skew import is_hop
 from otel_diag.analyse.tree import NO_PARENT
@@ -21,7 +23,7 @@ from otel_diag.model import NANOS_PER_MS, RootCauseType, Status
 
 _LOADS = re.compile(
     r"\b(?:cold|boot|load|init|initiali[sz]e|warm ?up|provision|pull|startup|start up|spin ?up|hydrate|"
-    r"download weights|scale up|import|snapshot|restore|launch|container start|start container)",
+    r"download (?:weights|model|checkpoint)|scale up|import|snapshot|restore|launch|container start|start container)",
     re.IGNORECASE,
 )
 _SURELY_LOADS = re.compile(
@@ -65,9 +67,9 @@ class _Delay:
 def excess_ms(ctx: Context) -> float | None:
     """How much longer than usual the execution took; None when it is within its limit or no limit is known."""
     limit = ctx.duration_limit_ms
-    if limit is None or ctx.wall_ms <= limit:
+    if limit is None or ctx.whole_ms <= limit:
         return None
-    return ctx.wall_ms - ctx.durations.percentile(0.5)
+    return ctx.whole_ms - ctx.durations.percentile(0.5)
 
 
 def explains(ctx: Context, ms: float, constant: float) -> bool:
@@ -81,7 +83,7 @@ def explains(ctx: Context, ms: float, constant: float) -> bool:
 def cold_start(ctx: Context) -> Iterable[Finding]:
     if ctx.status != Status.COMPLETED or ctx.root is None:
         return
-    delay = _cold_delay(ctx, [*ctx.tree.walk(ctx.root)], ctx.critical_ms)
+    delay = _cold_delay(ctx, [*ctx.tree.walk(ctx.root)], ctx.whole_critical_ms)
     if delay is not None and explains(ctx, delay.ms, GAP_MS):
         yield _cold_finding(ctx, delay)
 
@@ -101,7 +103,7 @@ def _cold_finding(ctx: Context, delay: _Delay) -> Finding:
         span.service,
         span.operation,
         0.9 if span.attributes.get("faas.coldstart") is True else 0.75,
-        f"{delay.what} of {span.service}.{span.operation} took {delay.ms:,.0f} ms of {ctx.wall_ms:,.0f} ms",
+        f"{delay.what} of {span.service}.{span.operation} took {delay.ms:,.0f} ms of {ctx.whole_ms:,.0f} ms",
         f"Keep a container of {span.service} warm (minimum containers, longer idle time), or make its start cheaper "
         "(snapshot, smaller image, weights on a volume).",
         tuple(ctx.span(i).span_id for i in delay.spans),
@@ -270,12 +272,12 @@ def degradation(ctx: Context) -> Iterable[Finding]:
     if ctx.status != Status.COMPLETED or ctx.root is None:
         return
     groups: dict[tuple[str, str], list[int]] = {}
-    for node in ctx.critical_ms:
+    for node in ctx.whole_critical_ms:
         groups.setdefault((ctx.span(node).service, ctx.span(node).operation), []).append(node)
     found: list[tuple[float, Finding]] = []
     for (service, operation), nodes in groups.items():
         stats = ctx.baseline.self_stats(service, operation)
-        own = sum(ctx.critical_ms[n] for n in nodes)
+        own = sum(ctx.whole_critical_ms[n] - _backed_off_ms(ctx, n) for n in nodes)
         if _lost_children(ctx, nodes):
             continue
         limit, usual = _operation_limit(ctx, nodes, stats)
@@ -283,6 +285,20 @@ def degradation(ctx: Context) -> Iterable[Finding]:
             found.append((own - usual, _slow_finding(ctx, nodes, own, usual, stats)))
     if found:
         yield max(found, key=lambda pair: pair[0])[1]
+
+
+def _backed_off_ms(ctx: Context, node: int) -> float:
+    """What passed between attempts of its calls: after one failed it paused, and tried again. Pauses that are no gaps
+    by spec/2 are not its work."""
+    times, total = ctx.skew.times, 0.0
+    children = sorted(ctx.tree.children[node], key=lambda child: times[child])
+    for place, child in enumerate(children[:-1]):
+        following = children[place + 1]
+        again = is_error(ctx.span(child)) and call_name(ctx.span(following)) == call_name(ctx.span(child))
+        pause = (times[following][0] - times[child][1]) / NANOS_PER_MS
+        if again and 0 < pause <= GAP_MS:
+            total += pause
+    return total
 
 
 def _operation_limit(ctx: Context, nodes: list[int], stats: OperationStats | None) -> tuple[float, float]:
@@ -308,9 +324,9 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
     excess = excess_ms(ctx)
     if excess is None:
         doubtless = stats is not None and own > max(_DOUBTLESS * usual, stats.limit_ms(_DOUBTLESS_SPREADS))
-        if not doubtless or ctx.wall_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
+        if not doubtless or ctx.whole_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
             return False
-        excess = ctx.wall_ms - durations.percentile(0.5)
+        excess = ctx.whole_ms - durations.percentile(0.5)
     return own - usual >= max(_EXPLAINS * excess, _MATERIAL * durations.percentile(0.5))
 
 
@@ -324,7 +340,7 @@ def _lost_children(ctx: Context, nodes: Sequence[int]) -> bool:
 
 
 def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stats: OperationStats | None) -> Finding:
-    slowest = max(nodes, key=lambda n: (ctx.critical_ms[n], -n))
+    slowest = max(nodes, key=lambda n: (ctx.whole_critical_ms[n], -n))
     span = ctx.span(slowest)
     calls = f" in {len(nodes)} calls" if len(nodes) > 1 else ""
     many = len(nodes) > 2 * ctx.baseline.template.usual_counts.get(span.element, len(nodes))
@@ -348,6 +364,6 @@ def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stat
         0.85 if stats else 0.6,
         f"{span.service}.{span.operation}{version} spent {own:,.0f} ms{calls} itself on the critical path, {compared}",
         advice,
-        tuple(ctx.span(n).span_id for n in sorted(nodes, key=lambda n: -ctx.critical_ms[n])[:20]),
+        tuple(ctx.span(n).span_id for n in sorted(nodes, key=lambda n: -ctx.whole_critical_ms[n])[:20]),
         duration_ms=span.duration_ms,
     )

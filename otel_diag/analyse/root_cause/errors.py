@@ -314,6 +314,8 @@ def unhandled(ctx: Context) -> Iterable[Finding]:
     version = f" (version {span.service_version})" if span.service_version else ""
     if ctx.is_call(node) and not ctx.callees(node):
         if ctx.is_instrumented(node):
+            if ctx.failed_by_itself(node):
+                yield _refused(ctx, node)
             return  # the far end is ours: what happened there is not in the trace (see absent.py)
         callee = ctx.callee_name(node)
         yield Finding(
@@ -338,6 +340,22 @@ def unhandled(ctx: Context) -> Iterable[Finding]:
         f"Read the code and logs of {span.service}.{span.operation}{version} at this error; compare with the last "
         "version that worked.",
         (span.span_id,),
+        duration_ms=span.duration_ms,
+    )
+
+
+def _refused(ctx: Context, node: int) -> Finding:
+    span, callee = ctx.span(node), ctx.callee_name(node)
+    said = f"{span.service}.{span.operation} failed before {callee} had begun to work: {quote(span)}"
+    return Finding(
+        RootCauseType.SERVICE_ERROR,
+        span.service,
+        span.operation,
+        0.7,
+        said,
+        f"Look at how {span.service} makes this call: address, credentials, what it sends. {callee} was not at work.",
+        (span.span_id,),
+        hop=(span.service, callee),
         duration_ms=span.duration_ms,
     )
 

@@ -146,13 +146,13 @@ def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[F
     slow, own, usual = _where_time_went(ctx, waiting, working)
     span, caller = ctx.span(slow), ctx.span(waiting)
     compared = f", usually {usual:,.0f} ms" if usual is not None else ""
+    still = "" if slow == waiting else f"{span.service}.{span.operation} was still working when "
     yield Finding(
         RootCauseType.SERVICE_TIMEOUT,
         span.service,
         span.operation,
         0.9 if len(working) > 1 else 0.7,
-        f"{span.service}.{span.operation} was still working when {caller.service}.{caller.operation} gave up after "
-        f"{ctx.ms(waiting):,.0f} ms; {own:,.0f} ms of that passed in it{compared}: {quote(caller)}",
+        f"{still}{caller.service}.{caller.operation} gave up after {ctx.ms(waiting):,.0f} ms; {own:,.0f} ms of that passed in it{compared}: {quote(caller)}",
         f"Find out what slows {span.service}.{span.operation} down, or give {caller.service} a later deadline.",
         (span.span_id, caller.span_id),
         hop=(caller.service, span.service) if caller.service != span.service else None,
