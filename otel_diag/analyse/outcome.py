@@ -189,12 +189,12 @@ def _not_recovered(tree: Tree, times: Times, node: int, failed: Sequence[int]) -
     """
     if not failed:
         return []
-    last_success: dict[str, int] = {}
+    last_success: dict[tuple[str, str], int] = {}
     for other in tree.children[node]:
         if not _unfinished_or_failed(tree.spans[other]):
-            name = call_name(tree.spans[other])
+            name = _call(tree.spans[other])
             last_success[name] = max(times[other][0], last_success.get(name, times[other][0]))
-    followed = {c for c in failed if last_success.get(call_name(tree.spans[c]), times[c][1] - 1) >= times[c][1]}
+    followed = {c for c in failed if last_success.get(_call(tree.spans[c]), times[c][1] - 1) >= times[c][1]}
     recovered = followed - _fan_outs(tree, times, node) if followed else followed
     return [child for child in failed if child not in recovered]
 
@@ -206,6 +206,12 @@ def _unfinished_or_failed(span: Span) -> bool:
 def call_name(span: Span) -> str:
     """Element without digits: the attempts of one call share it ("attempt 1", "attempt 2")."""
     return span.element.translate(_NO_DIGITS)
+
+
+def _call(span: Span) -> tuple[str, str]:
+    """What is called, and where: HTTP clients name all their calls alike ("GET")."""
+    where = peer_names(span)[:1] or [str(span.attributes.get("url.full") or span.attributes.get("http.url") or "")]
+    return call_name(span), where[0].partition("?")[0].translate(_NO_DIGITS)
 
 
 def _timeout_behind_symptoms(tree: Tree, times: Times, node: int, failed: Sequence[int]) -> int | None:

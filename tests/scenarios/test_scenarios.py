@@ -300,3 +300,129 @@ def test_kinds_of_work_under_one_root_operation_have_their_own_usual_times() -> 
     report = judged(gateway("quick", 400).build(), baseline_of(usual))
     assert found(report) == ("PERFORMANCE_DEGRADATION", ("quick", "work"))
     assert judged(gateway("slow", 4_100).build(), baseline_of(usual)).verdict == "healthy"
+
+
+def shop(*, failed: str | None = None, exported: bool = True) -> TraceBuilder:
+    """Three services called one after the other by client spans of one name."""
+    trace = TraceBuilder()
+    root = trace.root("web", "GET /", ms=320, kind="server")
+    for place, service in enumerate(("users", "stock", "prices")):
+        server = root.call(service, f"GET /{service}", at=5 + 100 * place, ms=80, name="HTTP GET")
+        server.child(f"SELECT {service}", at=10, ms=30)
+        assert server.caller is not None
+        server.caller.set(**{"server.address": f"{service}.default.svc"})
+        if service == failed:
+            server.caller.fail("500", None, **{"http.response.status_code": 500})
+            root.fail("HttpError", "the answer was 500")
+            if not exported:
+                trace.drafts[-2].drop()
+                trace.drafts[-1].drop()
+    return trace
+
+
+SHOP = baseline_of(shop().build() for _ in range(25))
+
+
+@pytest.mark.parametrize("service", ["users", "stock", "prices"])
+def test_the_spans_that_never_came_are_those_of_the_service_that_the_failed_call_names(service: str) -> None:
+    report = judged(shop(failed=service, exported=False).build(), SHOP)
+    assert found(report) == ("INCOMPLETE_TRACE", (service, f"GET /{service}"))
+
+
+def routed(error_type: str, message: str, *, ms: float, code: int | None = None) -> Report:
+    """A call that failed without a span of its far end, which usually takes 100 ms."""
+    trace = three_services(exported=False)
+    call = next(d for d in trace.drafts if d.operation == "call serve").lasting(ms).fail(error_type, message)
+    if code is not None:
+        call.set(**{"http.response.status_code": code})
+    trace.drafts[0].fail(error_type, message)
+    return judged(trace.build(), baseline_of(three_services().build() for _ in range(25)))
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "ms", "code"),
+    [
+        ("httpx.HTTPStatusError", "Client error '401 Unauthorized'", 20, 401),
+        ("HTTPError", "no access", 90, 403),
+        ("modal.exception.AuthError", "the client was not let in", 30, None),
+        ("TypeError", "Object of type ndarray is not JSON serializable", 1, None),
+        ("RuntimeError", "Cannot send a request, as the client has been closed.", 1, None),
+    ],
+)
+def test_a_call_that_was_turned_away_or_never_made_is_the_callers(
+    error_type: str, message: str, ms: float, code: int | None
+) -> None:
+    assert found(routed(error_type, message, ms=ms, code=code)) == ("SERVICE_ERROR", ("alpha", "call serve"))
+
+
+def test_a_call_that_was_at_work_lacks_its_spans() -> None:
+    lacks = ("INCOMPLETE_TRACE", ("beta", "serve"))
+    assert found(routed("RemoteError", "it broke over there", ms=95)) == lacks
+    assert found(routed("HTTPError", "500", ms=5, code=500)) == lacks
+
+
+def test_the_absence_of_what_was_called_explains_a_failure_without_a_word() -> None:
+    trace = three_services(exported=False)
+    trace.drafts[0].fail()
+    baseline = baseline_of(three_services().build() for _ in range(25))
+    assert found(judged(trace.build(), baseline)) == ("INCOMPLETE_TRACE", ("beta", "serve"))
+    trace.drafts[0].fail("ValueError", "the sum is wrong")
+    assert found(judged(trace.build(), baseline)) == ("SERVICE_ERROR", ("alpha", "go"))
+
+
+def test_a_pause_before_a_call_is_made_again_is_nobodys_work() -> None:
+    def tried(*, retried: bool, pause_ms: float) -> TraceBuilder:
+        trace = TraceBuilder()
+        root = trace.root("web", "GET /", ms=120 + pause_ms)
+        if retried:
+            root.client("HTTP GET", at=5, ms=2, peer="stock").fail("ConnectionResetError", "reset by peer")
+        root.client("HTTP GET", at=10 + pause_ms, ms=100, peer="stock")
+        return trace
+
+    baseline = baseline_of(tried(retried=False, pause_ms=n % 3).build() for n in range(25))
+    assert judged(tried(retried=True, pause_ms=200).build(), baseline).verdict == "healthy"
+    assert found(judged(tried(retried=False, pause_ms=200).build(), baseline)) == (
+        "PERFORMANCE_DEGRADATION",
+        ("web", "GET /"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [
+        ({"http.response.status_code": 422}, "VALIDATION_ERROR"),
+        ({"rpc.grpc.status_code": 3}, "VALIDATION_ERROR"),
+        ({"http.response.status_code": 500}, "SERVICE_ERROR"),
+        ({"http.response.status_code": 404}, "SERVICE_ERROR"),
+    ],
+)
+def test_what_a_service_answers_tells_whether_its_error_was_of_the_input(answered: dict[str, int], kind: str) -> None:
+    trace = TraceBuilder()
+    root = trace.root("web", "POST /embed", ms=100)
+    server = root.call("embedder", "POST /embed", at=5, ms=50)
+    leaf = server.child("tokenize", at=5, ms=3).fail("ValueError", "sequence of 9,000 where 512 is the most")
+    for span in (server, server.caller, root):
+        assert span is not None
+        span.fail(None, "tokenize failed: sequence of 9,000 where 512 is the most").set(**answered)
+    assert found(judged(trace.build())) == (kind, ("embedder", leaf.operation))
+
+
+def test_a_worker_that_died_is_a_lost_container_on_modal_only() -> None:
+    def died(service: str) -> tuple[str, tuple[str, str] | None]:
+        trace = TraceBuilder()
+        root = trace.root("web", "POST /score", ms=100).fail("ActorDiedError", "worker process has died")
+        server = root.call(service, "score", at=5, ms=50).fail("ActorDiedError", "worker process has died")
+        assert server.caller is not None
+        server.caller.fail("ActorDiedError", "worker process has died")
+        return found(judged(trace.build()))
+
+    assert died("scorer") == ("SERVICE_ERROR", ("scorer", "score"))
+    assert died("modal-scorer") == ("MODAL_EXECUTION_FAILURE", ("modal-scorer", "score"))
+
+
+def test_what_timed_out_by_itself_is_not_said_to_have_worked_meanwhile() -> None:
+    trace = TraceBuilder()
+    root = trace.root("web", "POST /train", ms=30_000).time_out()
+    root.child("barrier", at=5, ms=29_990).time_out()
+    evidence = judged(trace.build()).root_cause.evidence  # type: ignore[union-attr]
+    assert evidence.startswith("web.barrier gave up after 29,990 ms")

@@ -152,7 +152,8 @@ def _still_working(ctx: Context, waiting: int, working: list[int]) -> Iterable[F
         span.service,
         span.operation,
         0.9 if len(working) > 1 else 0.7,
-        f"{still}{caller.service}.{caller.operation} gave up after {ctx.ms(waiting):,.0f} ms; {own:,.0f} ms of that passed in it{compared}: {quote(caller)}",
+        f"{still}{caller.service}.{caller.operation} gave up after {ctx.ms(waiting):,.0f} ms; {own:,.0f} ms of that "
+        f"passed in it{compared}: {quote(caller)}",
         f"Find out what slows {span.service}.{span.operation} down, or give {caller.service} a later deadline.",
         (span.span_id, caller.span_id),
         hop=(caller.service, span.service) if caller.service != span.service else None,
