@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import digits
 
@@ -114,23 +114,25 @@ def _set_off(tree: Tree) -> dict[int, int]:
 
 
 def _failed_later(tree: Tree, times: Times, root: int) -> int | None:
-    """The first of what messages set off that failed in the end, after the root."""
+    """The first of what messages set off that failed after the root, and was not done with success later: delivered
+    again by the broker, or sent again from within."""
     failed = [node for node in unawaited(tree, times, root) if is_error(tree.spans[node])]
     if not failed:
         return None
-    set_off = _set_off(tree)
-    failed = [node for node in failed if not _was_delivered_again(tree, times, node, set_off)]
-    return min(failed, key=lambda node: times[node][1], default=None)
+    set_off, done = _set_off(tree), dict[tuple[int, str], int]()
+    for node, sender in set_off.items():
+        if not _unfinished_or_failed(tree.spans[node]):
+            work = sender, call_name(tree.spans[node])
+            done[work] = max(times[node][0], done.get(work, times[node][0]))
 
+    def was_done(node: int) -> bool:
+        name = call_name(tree.spans[node])
+        if done.get((set_off[node], name), times[node][1] - 1) >= times[node][1]:
+            return True
+        below = (tree.spans[n] for n in tree.walk(node) if n in set_off and n != node)
+        return any(call_name(span) == name and not _unfinished_or_failed(span) for span in below)
 
-def _was_delivered_again(tree: Tree, times: Times, failed: int, set_off: Mapping[int, int]) -> bool:
-    """Whether the same work was done with success later: by the broker's redelivery, or sent again from within."""
-    again = [n for n, sender in set_off.items() if sender == set_off[failed] and times[n][0] >= times[failed][1]]
-    name = call_name(tree.spans[failed])
-    return any(
-        node != failed and call_name(tree.spans[node]) == name and not _unfinished_or_failed(tree.spans[node])
-        for node in (*again, *tree.walk(failed))
-    )
+    return next((node for node in sorted(failed, key=lambda n: times[n][1]) if not was_done(node)), None)
 
 
 def _chain_below(tree: Tree, times: Times, root: int) -> tuple[int, ...]:

@@ -344,6 +344,7 @@ def routed(error_type: str, message: str, *, ms: float, code: int | None = None)
     [
         ("httpx.HTTPStatusError", "Client error '401 Unauthorized'", 20, 401),
         ("HTTPError", "no access", 90, 403),
+        ("httpx.ProxyError", "407 Proxy Authentication Required", 90, None),
         ("modal.exception.AuthError", "the client was not let in", 30, None),
         ("TypeError", "Object of type ndarray is not JSON serializable", 1, None),
         ("RuntimeError", "Cannot send a request, as the client has been closed.", 1, None),
@@ -357,6 +358,7 @@ def test_a_call_that_was_turned_away_or_never_made_is_the_callers(
 
 def test_a_call_that_was_at_work_lacks_its_spans() -> None:
     lacks = ("INCOMPLETE_TRACE", ("beta", "serve"))
+    assert found(routed("RemoteError", "it broke over there after 403 ms", ms=95)) == lacks
     assert found(routed("RemoteError", "it broke over there", ms=95)) == lacks
     assert found(routed("HTTPError", "500", ms=5, code=500)) == lacks
 

@@ -43,8 +43,8 @@ _MOST_READ: Final = 20_000
 
 _TURNED_AWAY: Final = frozenset({401, 403, 407})
 _TURNED_AWAY_TEXT: Final = re.compile(
-    r"unauthori[sz]ed|unauthenticated|forbidden|(?:permission|access) ?denied|\b(?:401|403|407)\b|"
-    r"auth(?:entication|orization)? ?(?:error|failed)",
+    r"unauthori[sz]ed|unauthenticated|forbidden|(?:permission|access) ?denied|"
+    r"auth(?:entication|orization)? ?(?:error|failed)|(?:^\W*|(?:http|status|code|error|response)[ :=/]*)(?:401|403|407)\b",
     re.IGNORECASE,
 )
 _AT_ONCE: Final = 0.1
