@@ -30,6 +30,8 @@ _MIN_LOG_SPREAD = 0.1
 _UPPER: Final = ((0.9, 1.282), (0.95, 1.645), (0.99, 2.326))
 """Upper quantiles and where they lie in a normal distribution, in standard deviations."""
 
+_BEYOND_SEEN: Final = 5.0
+
 _FEW: Final = 3
 """So many of the largest samples may be incidents themselves: they set no limit."""
 
@@ -83,8 +85,10 @@ class OperationStats:
         return OperationStats({b: n for b, n in left.items() if n > 0}, max(0.0, self.sum_ms - other.sum_ms))
 
     def limit_ms(self, spreads: float = 4.0) -> float:
-        """What a sample of the same kind hardly exceeds: :meth:`usual_up_to_ms`, and all but the largest few seen."""
-        return max(self.usual_up_to_ms(spreads), self.percentile(1 - _FEW / max(self.count, _FEW)) * 1.1)
+        """What a sample of the same kind hardly exceeds: :meth:`usual_up_to_ms`, and all but the largest few seen; not
+        many times these, where several modes (calls of one name to different services) have no spread in common."""
+        seen = self.percentile(1 - _FEW / max(self.count, _FEW))
+        return max(min(self.usual_up_to_ms(spreads), _BEYOND_SEEN * seen), 1.1 * seen)
 
     def usual_up_to_ms(self, spreads: float) -> float:
         """The median times e^(spreads * s).

@@ -84,18 +84,26 @@ def outcome_of(trace: Trace, tree: Tree, times: Times) -> Outcome:
     if trace.declared is not None and (trace.declared.status.is_failure or status == Status.RUNNING):
         status = trace.declared.status
     chain = failing_chain(tree, times, root) if is_error(tree.spans[root]) else ()
-    if not chain and status == Status.COMPLETED and (failed := _failed_later(tree, times, root)) is not None:
-        status = max(tree.spans[failed].status, Status.FAILED, key=_SEVERITY.index)
-        chain = failing_chain(tree, times, failed)
+    if not chain and status == Status.COMPLETED:
+        later = unawaited(tree, times, root)
+        if (failed := _failed_later(tree, times, later)) is not None:
+            status = max(tree.spans[failed].status, Status.FAILED, key=_SEVERITY.index)
+            chain = failing_chain(tree, times, failed)
+        elif any(tree.spans[node].status == Status.RUNNING for node in later):
+            status = Status.RUNNING
     if not chain and status.is_failure:
         chain = _chain_below(tree, times, root)
     return Outcome(root, status, chain)
 
 
 def unawaited(tree: Tree, times: Times, root: int) -> list[int]:
-    """The spans, in start order, that begin what a message set off and that end after the root: nobody above them
-    learns how it ends, so they speak for themselves."""
-    begun = [n for n, sender in _set_off(tree).items() if times[n][1] > max(times[root][1], times[sender][1])]
+    """The spans, in start order, that begin what a message set off and that end after the root, or run still: nobody
+    above them learns how it ends, so they speak for themselves."""
+    begun = [
+        node
+        for node, sender in _set_off(tree).items()
+        if tree.spans[node].status == Status.RUNNING or times[node][1] > max(times[root][1], times[sender][1])
+    ]
     awaited = rehung(tree, times) if begun else {}
     return [node for node in begun if node not in awaited]
 
@@ -113,10 +121,10 @@ def _set_off(tree: Tree) -> dict[int, int]:
     return found
 
 
-def _failed_later(tree: Tree, times: Times, root: int) -> int | None:
+def _failed_later(tree: Tree, times: Times, later: Sequence[int]) -> int | None:
     """The first of what messages set off that failed after the root, and was not done with success later: delivered
     again by the broker, or sent again from within."""
-    failed = [node for node in unawaited(tree, times, root) if is_error(tree.spans[node])]
+    failed = [node for node in later if is_error(tree.spans[node])]
     if not failed:
         return None
     set_off, done = _set_off(tree), dict[tuple[int, str], int]()

@@ -89,6 +89,16 @@ def test_work_that_sends_itself_again_has_been_done_when_that_succeeds() -> None
     assert images.found()[0] == "SERVICE_ERROR"
 
 
+def test_work_that_was_announced_and_has_not_ended_runs_still_and_is_lost_when_nothing_is_heard_of_it() -> None:
+    images = Images()
+    images.model.never_finish()
+    images.work.never_finish()
+    trace = images.trace.build()
+    soon = diagnose(trace, NOTHING_KNOWN, now=START + timedelta(seconds=30))
+    assert (soon.verdict, soon.status) == ("inconclusive", Status.RUNNING)
+    assert images.found() == ("MODAL_EXECUTION_FAILURE", "worker.process images", Status.RUNNING)
+
+
 def test_who_waits_for_the_reply_may_get_over_its_failure() -> None:
     images = Images().fails()
     images.root.child("wait for reply", at=30, ms=images.work.end - 29)

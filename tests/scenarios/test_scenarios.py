@@ -389,6 +389,53 @@ def test_a_pause_before_a_call_is_made_again_is_nobodys_work() -> None:
     )
 
 
+def test_one_slow_call_of_many_side_by_side_is_found_whatever_their_name_is_shared_with() -> None:
+    """Three calls of one name to different services, two of which have spans: no spread in common, one on the path."""
+
+    def prices(number: int, slow_ms: float = 0.0) -> TraceBuilder:
+        trace = TraceBuilder()
+        root = trace.root("web", "GET /prices", ms=240 + number % 7 + slow_ms)
+        for service, ms in (("rates", 40), ("taxes", 60)):
+            root.call(service, f"GET /{service}", at=10, ms=ms + number % 5, name="GET")
+        root.client("GET", at=10, ms=200 + number % 7 + slow_ms, peer="partner.example.com")
+        return trace
+
+    baseline = baseline_of(prices(number).build() for number in range(25))
+    assert judged(prices(3).build(), baseline).verdict == "healthy"
+    assert found(judged(prices(3, 4_000).build(), baseline)) == ("PERFORMANCE_DEGRADATION", ("web", "GET"))
+
+
+def test_a_call_whose_far_end_was_not_exported_is_not_slow_for_that() -> None:
+    def fan_out(*, lost: bool) -> TraceBuilder:
+        trace = TraceBuilder()
+        root = trace.root("planner", "plan", ms=300)
+        for number in range(20):
+            embed = root.call("embedder", "POST /embed", at=5, ms=200 + number, name="embed")
+            if lost and number == 19:
+                embed.drop()
+        return trace
+
+    baseline = baseline_of(fan_out(lost=False).build() for _ in range(25))
+    assert judged(fan_out(lost=True).build(), baseline).verdict == "healthy"
+
+
+def test_one_slow_leaf_of_a_wide_fan_out_is_found() -> None:
+    def fan_out(slow_ms: float = 0.0) -> TraceBuilder:
+        trace = TraceBuilder()
+        root = trace.root("planner", "plan", ms=300 + slow_ms)
+        for number in range(40):
+            ms = 160 + number + (slow_ms if number == 7 else 0)
+            root.call("embedder", "POST /embed", at=5, ms=ms, name="embed")
+        return trace
+
+    baseline = baseline_of(fan_out().build() for _ in range(25))
+    assert judged(fan_out().build(), baseline).verdict == "healthy"
+    assert found(judged(fan_out(6_000).build(), baseline)) == (
+        "PERFORMANCE_DEGRADATION",
+        ("embedder", "POST /embed"),
+    )
+
+
 @pytest.mark.parametrize(
     ("answered", "kind"),
     [

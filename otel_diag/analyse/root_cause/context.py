@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -44,7 +44,8 @@ _MOST_READ: Final = 20_000
 _TURNED_AWAY: Final = frozenset({401, 403, 407})
 _TURNED_AWAY_TEXT: Final = re.compile(
     r"unauthori[sz]ed|unauthenticated|forbidden|(?:permission|access) ?denied|"
-    r"auth(?:entication|orization)? ?(?:error|failed)|(?:^\W*|(?:http|status|code|error|response)[ :=/]*)(?:401|403|407)\b",
+    r"auth(?:entication|orization)? ?(?:error|failed)|"
+    r"(?:^\W*|(?:http|status|code|error|response)[ :=/]*)(?:401|403|407)\b",
     re.IGNORECASE,
 )
 _AT_ONCE: Final = 0.1
@@ -234,13 +235,15 @@ class Context:
         return missing_hops(self.raw, self.baseline, still_arriving=self.still_arriving)
 
     @cached_property
-    def elements_below(self) -> Mapping[str, AbstractSet[str]]:
-        """For each element, those directly below any span of it."""
-        below: dict[str, set[str]] = {}
-        for child, parent in enumerate(self.tree.parents):
-            if parent != NO_PARENT:
-                below.setdefault(self.span(parent).element, set()).add(self.span(child).element)
-        return below
+    def elements(self) -> Counter[str]:
+        """How many spans each element has."""
+        return Counter(span.element for span in self.tree.spans)
+
+    @cached_property
+    def elements_below(self) -> Counter[tuple[str, str]]:
+        """How many spans of an element hang directly below spans of another: {(above, below): spans}."""
+        pairs = ((parent, child) for child, parent in enumerate(self.tree.parents) if parent != NO_PARENT)
+        return Counter((self.span(parent).element, self.span(child).element) for parent, child in pairs)
 
     @cached_property
     def running(self) -> tuple[int, ...]:

@@ -281,7 +281,7 @@ def degradation(ctx: Context) -> Iterable[Finding]:
         if _lost_children(ctx, nodes):
             continue
         limit, usual = _operation_limit(ctx, nodes, stats)
-        if own > limit and _matters(ctx, own, usual, stats):
+        if own > limit and _matters(ctx, nodes, own, usual, stats):
             found.append((own - usual, _slow_finding(ctx, nodes, own, usual, stats)))
     if found:
         yield max(found, key=lambda pair: pair[0])[1]
@@ -295,28 +295,30 @@ def _backed_off_ms(ctx: Context, node: int) -> float:
     for place, child in enumerate(children[:-1]):
         following = children[place + 1]
         again = is_error(ctx.span(child)) and call_name(ctx.span(following)) == call_name(ctx.span(child))
-        pause = (times[following][0] - times[child][1]) / NANOS_PER_MS
+        pause = (min(times[following][0], times[node][1]) - times[child][1]) / NANOS_PER_MS
         if again and 0 < pause <= GAP_MS:
             total += pause
     return total
 
 
 def _operation_limit(ctx: Context, nodes: list[int], stats: OperationStats | None) -> tuple[float, float]:
-    """(limit, usual) in ms for all calls of one operation in an execution."""
+    """(limit, usual) in ms for the calls of one operation that are on the critical path."""
     span = ctx.span(nodes[0])
     if ctx.duration_limit_ms is None:
         return OPERATION_MS, 0.0
-    often = max(1.0, ctx.baseline.template.usual_counts.get(span.element, 1.0))
+    # Of calls made side by side only some are on the path.
+    often = min(max(1.0, ctx.baseline.template.usual_counts.get(span.element, 1.0)), len(nodes))
     if stats is None:
         return 0.0, 0.0  # peers do not have it: all of its time is unusual
     usual = often * stats.percentile(0.5)
     return max(often * stats.limit_ms(), _TIMES_USUAL * usual), usual
 
 
-def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | None) -> bool:
+def _matters(ctx: Context, nodes: list[int], own: float, usual: float, stats: OperationStats | None) -> bool:
     """Whether the extra time shows in the whole: half of what a slow execution took too long.
 
-    One that is not slow as a whole needs an operation that is beyond doubt: several times its usual.
+    One that is not slow as a whole needs an operation that is beyond doubt: several times its usual, and not for having
+    failed, which somebody got over.
     """
     if ctx.duration_limit_ms is None:
         return True
@@ -324,6 +326,8 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
     excess = excess_ms(ctx)
     if excess is None:
         doubtless = stats is not None and own > max(_DOUBTLESS * usual, stats.limit_ms(_DOUBTLESS_SPREADS))
+        if any(is_error(ctx.span(node)) for node in nodes):
+            return False
         if not doubtless or ctx.whole_ms <= durations.usual_up_to_ms(_SLOWISH_SPREADS):
             return False
         excess = ctx.whole_ms - durations.percentile(0.5)
@@ -331,12 +335,19 @@ def _matters(ctx: Context, own: float, usual: float, stats: OperationStats | Non
 
 
 def _lost_children(ctx: Context, nodes: Sequence[int]) -> bool:
-    """Whether spans that peers have directly below this operation are absent: its self time may be theirs."""
-    template = ctx.baseline.template
-    element = ctx.span(nodes[0]).element
-    present = ctx.elements_below.get(element, frozenset())
+    """Whether spans that peers have directly below this operation are absent here: its self time may be theirs.
+
+    Where peers have them below some of its calls only, as many calls may do without as in peers.
+    """
+    template, element = ctx.baseline.template, ctx.span(nodes[0]).element
+    present = {ctx.span(child).element for node in nodes for child in ctx.tree.children[node]}
     share = EXPECTED_SHARE * template.elements.get(element, 0.0)
-    return any(template.elements[below] >= share > 0 for below in template.below.get(element, frozenset()) - present)
+    for below in template.below.get(element, frozenset()) - present:
+        without = ctx.elements[element] - ctx.elements_below[element, below]
+        usually = template.usual_counts.get(element, 0.0) - template.usual_counts.get(below, 0.0)
+        if template.elements[below] >= share > 0 and without > max(usually, 0.0):
+            return True
+    return False
 
 
 def _slow_finding(ctx: Context, nodes: list[int], own: float, usual: float, stats: OperationStats | None) -> Finding:
