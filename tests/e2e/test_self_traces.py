@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import anyio
@@ -56,10 +57,12 @@ def call_tool(server: Server, name: str, **arguments: object) -> None:
 def test_what_the_server_did_is_stored_and_storing_it_is_not(server: Server) -> None:
     for number in range(EXECUTIONS):
         assert server.send(execution(number, f"{number + 1:032x}")).is_success
-    server.diagnosis(1)
+    numbers = cycle(range(1, EXECUTIONS + 1))
 
     def done() -> bool:
-        call_tool(server, "get_recent_failures")  # again and again: only so many questions a second are recorded
+        # Again and again, and about another each time: only so many questions a second are recorded, with what they do.
+        server.diagnosis(next(numbers))
+        call_tool(server, "get_recent_failures")
         inside, asked = own(server, "internal"), own(server, "server")
         tools = {"POST /api/v1/trace/diagnose", "tools/call get_recent_failures"}
         return {"commit", "decode", "fold", "diagnose"} <= inside.keys() and tools <= asked.keys()
