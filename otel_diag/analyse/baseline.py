@@ -31,6 +31,7 @@ _UPPER: Final = ((0.9, 1.282), (0.95, 1.645), (0.99, 2.326))
 """Upper quantiles and where they lie in a normal distribution, in standard deviations."""
 
 _BEYOND_SEEN: Final = 5.0
+"""Times all but the largest few samples: no limit is higher, however wide their spread."""
 
 _FEW: Final = 3
 """So many of the largest samples may be incidents themselves: they set no limit."""
