@@ -7,7 +7,7 @@ are read as well), then the message. Tables are ordered: the first entry that ma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -384,10 +384,7 @@ def classify(span: Span) -> ErrorSign:
 
 def classify_code(span: Span) -> ErrorSign | None:
     """What the code alone says that the span was answered with; None without one, or of one that says little."""
-    for code, table, name in ((http_status(span), _HTTP, "HTTP"), (grpc_status(span), _GRPC, "gRPC")):
-        if code is not None and code in table:
-            return ErrorSign(table[code], 0.95, f"{name} {code}")
-    return None
+    return next(_of_codes(http_status(span), grpc_status(span)), None)
 
 
 def tells_of_a_process(sign: ErrorSign) -> bool:
@@ -410,17 +407,15 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
     grpc = grpc if grpc is not None else _GRPC_NAMES.get(error_type.rpartition(".")[2].upper())
     http = http if http is not None else _http_in(message)
     worded = _by_words(type_words, message)
-    for code, table, name in ((http, _HTTP, "HTTP"), (grpc, _GRPC, "gRPC")):
-        if code is None or code not in table:
-            continue
-        kind = table[code]
+    for coded in _of_codes(http, grpc):
+        kind = coded.kind
         if kind in (ErrorKind.RESOURCE, ErrorKind.VALIDATION) and worded.kind == ErrorKind.RATE_LIMIT:
             return worded
         if kind in _VAGUE_CODES and worded.kind not in (ErrorKind.GENERIC, ErrorKind.NONE, ErrorKind.CONNECTION):
             return worded
         if kind == ErrorKind.UNAVAILABLE and worded.kind == ErrorKind.CONNECTION and _NOT_REACHED.search(message):
             return worded
-        return ErrorSign(kind, 0.95, f"{name} {code}")
+        return coded
     if http == 500 and worded.kind == ErrorKind.VALIDATION and not re.search("valid", worded.because, re.IGNORECASE):
         return ErrorSign(ErrorKind.GENERIC, 0.6, f"HTTP {http}")  # it did not say so to whoever asked
     if timed_out and worded.kind not in (ErrorKind.RESOURCE, ErrorKind.RATE_LIMIT):
@@ -428,6 +423,12 @@ def _classify(error_type: str, message: str, http: int | None, grpc: int | None,
     if worded.kind == ErrorKind.NONE and (http is not None or grpc):
         return ErrorSign(ErrorKind.GENERIC, 0.6, f"HTTP {http}" if http is not None else f"gRPC {grpc}")
     return worded
+
+
+def _of_codes(http: int | None, grpc: int | None) -> Iterator[ErrorSign]:
+    for code, table, name in ((http, _HTTP, "HTTP"), (grpc, _GRPC, "gRPC")):
+        if code is not None and code in table:
+            yield ErrorSign(table[code], 0.95, f"{name} {code}")
 
 
 def _by_words(type_words: str, message: str) -> ErrorSign:

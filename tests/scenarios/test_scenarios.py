@@ -302,8 +302,8 @@ def test_kinds_of_work_under_one_root_operation_have_their_own_usual_times() -> 
     assert judged(gateway("slow", 4_100).build(), baseline_of(usual)).verdict == "healthy"
 
 
-def shop(*, failed: str | None = None, exported: bool = True) -> TraceBuilder:
-    """Three services called one after the other by client spans of one name."""
+def shop(lost: str | None = None) -> TraceBuilder:
+    """Three services called in turn by client spans of one name; ``lost``: failed, and its spans not exported."""
     trace = TraceBuilder()
     root = trace.root("web", "GET /", ms=320, kind="server")
     for place, service in enumerate(("users", "stock", "prices")):
@@ -311,12 +311,11 @@ def shop(*, failed: str | None = None, exported: bool = True) -> TraceBuilder:
         server.child(f"SELECT {service}", at=10, ms=30)
         assert server.caller is not None
         server.caller.set(**{"server.address": f"{service}.default.svc"})
-        if service == failed:
+        if service == lost:
             server.caller.fail("500", None, **{"http.response.status_code": 500})
             root.fail("HttpError", "the answer was 500")
-            if not exported:
-                trace.drafts[-2].drop()
-                trace.drafts[-1].drop()
+            trace.drafts[-2].drop()
+            trace.drafts[-1].drop()
     return trace
 
 
@@ -325,7 +324,7 @@ SHOP = baseline_of(shop().build() for _ in range(25))
 
 @pytest.mark.parametrize("service", ["users", "stock", "prices"])
 def test_the_spans_that_never_came_are_those_of_the_service_that_the_failed_call_names(service: str) -> None:
-    report = judged(shop(failed=service, exported=False).build(), SHOP)
+    report = judged(shop(lost=service).build(), SHOP)
     assert found(report) == ("INCOMPLETE_TRACE", (service, f"GET /{service}"))
 
 
